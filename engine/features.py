@@ -1,0 +1,152 @@
+"""Named features to float64 rows.
+
+A schema freezes the shift and scale of every feature, so that sums kept over its rows mean the
+same for ever; columns have names, and state aligns by those names when a schema changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import ConfigError, SchemaError
+
+__all__ = ["Categorical", "Context", "FeatureValue", "Numeric", "Schema"]
+
+FeatureValue = float | int | str | bool | None
+Context = Mapping[str, FeatureValue]
+
+INTERCEPT = "intercept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numeric:
+    """A number, entered as ``clip((value - center) / scale, -clip, clip)``; absent means 0."""
+
+    name: str
+    center: float = 0.0
+    scale: float = 1.0
+    clip: float = 5.0
+
+    def __post_init__(self) -> None:
+        given = (self.center, self.scale, self.clip)
+        if not all(map(math.isfinite, given)) or self.scale <= 0 or self.clip <= 0:
+            raise ConfigError(
+                f"feature {self.name!r}: center, scale and clip are {given}; they must be finite, "
+                "scale and clip above 0"
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names of this feature."""
+        return (self.name,)
+
+    def fill(self, row: NDArray[np.float64], start: int, value: FeatureValue) -> None:
+        """Write the feature's value into ``row[start]``."""
+        if value is None:
+            return
+        if isinstance(value, str) or not math.isfinite(value):
+            raise SchemaError(f"feature {self.name!r} is {value!r}; it must be a finite number")
+        row[start] = min(max((value - self.center) / self.scale, -self.clip), self.clip)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Categorical:
+    """One of the declared values, entered one-hot; an undeclared or absent value is all zeros."""
+
+    name: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values or len(set(self.values)) != len(self.values):
+            raise ConfigError(
+                f"feature {self.name!r}: values are {self.values}; give one or more, each once"
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names of this feature."""
+        return tuple(f"{self.name}={value}" for value in self.values)
+
+    def fill(self, row: NDArray[np.float64], start: int, value: FeatureValue) -> None:
+        """Write the feature's value into ``row[start:start + len(values)]``."""
+        if value is None:
+            return
+        if not isinstance(value, str):
+            raise SchemaError(f"feature {self.name!r} is {value!r}; it must be a string")
+        if value in self.values:
+            row[start + self.values.index(value)] = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """Features in declared order, after an intercept column of ones."""
+
+    features: tuple[Numeric | Categorical, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [INTERCEPT, *(feature.name for feature in self.features)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"features {twice} are declared twice; names must differ")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, the intercept first."""
+        return (INTERCEPT, *(name for feature in self.features for name in feature.columns))
+
+    @property
+    def version(self) -> str:
+        """Sixteen hex digits that change when any feature does."""
+        return hashlib.sha256(msgspec.json.encode(self.to_list())).hexdigest()[:16]
+
+    def encode(self, contexts: Sequence[Context]) -> NDArray[np.float64]:
+        """Encode named features as rows, float64 ``(n, d)``.
+
+        Raises
+        ------
+        SchemaError
+            When a value has the wrong type or is not finite. Undeclared names are ignored.
+        """
+        x = np.zeros((len(contexts), len(self.columns)))
+        x[:, 0] = 1.0
+        for row, context in zip(x, contexts, strict=True):
+            start = 1
+            for feature in self.features:
+                feature.fill(row, start, context.get(feature.name))
+                start += len(feature.columns)
+        return x
+
+    def to_list(self) -> list[dict[str, object]]:
+        """Plain data that `from_list` turns back into this schema."""
+        return [
+            {"type": type(feature).__name__.lower(), **msgspec.to_builtins(feature)}
+            for feature in self.features
+        ]
+
+    @classmethod
+    def from_list(cls, declared: Iterable[Mapping[str, object]]) -> Schema:
+        """Build a schema from ``[{"name", "type": "numeric"|"categorical", …}, …]``."""
+        return cls(features=tuple(_feature(dict(entry)) for entry in declared))
+
+
+def _feature(entry: dict[str, object]) -> Numeric | Categorical:
+    kinds = {"numeric": Numeric, "categorical": Categorical}
+    kind = entry.pop("type", None)
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ConfigError(
+            f"feature {entry.get('name')!r} has type {kind!r}; give one of {sorted(kinds)}"
+        )
+    unknown = sorted(set(entry) - {field for field in kinds[kind].__dataclass_fields__})
+    if unknown:
+        raise ConfigError(f"feature {entry.get('name')!r} has unknown settings {unknown}")
+    try:
+        return msgspec.convert(entry, kinds[kind])
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"feature {entry.get('name')!r}: {error}") from error
