@@ -7,14 +7,24 @@ is derived from them and is all that ranking reads. Ranking is pure.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.batches import (
+    Belief,
+    Candidates,
+    Floats,
+    Ints,
+    Outcomes,
+    Posterior,
+    Requests,
+    Slates,
+    hash_key,
+)
 from engine.errors import ConfigError, ShapeError, SnapshotError
 from engine.features import Schema
 from engine.state import State
@@ -33,150 +43,20 @@ __all__ = [
     "hash_key",
 ]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Keys = NDArray[np.uint64]
-
-
-def hash_key(text: str) -> int:
-    """Stable 64-bit hash of an id, the same on every machine and in every process."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcomes:
-    """What is learned from: one row an item shown, in log order."""
-
-    item_ids: Sequence[str]
-    x: Floats  # (n, d)
-    reward: Floats  # (n,)
-    weight: Floats  # (n,), 1 / sampling rate
-    time_ms: Ints  # (n,)
-
-    def __post_init__(self) -> None:
-        n = len(self.item_ids)
-        for name in ("reward", "weight", "time_ms"):
-            if getattr(self, name).shape != (n,):
-                shape = getattr(self, name).shape
-                raise ShapeError(f"outcomes.{name} is {shape}; {n} items need ({n},)")
-        if self.x.ndim != 2 or len(self.x) != n:
-            raise ShapeError(f"outcomes.x is {self.x.shape}; {n} items need ({n}, d)")
-        finite = np.isfinite(self.x).all() and np.isfinite(self.reward).all()
-        if not finite or not np.all((self.weight > 0) & np.isfinite(self.weight)):
-            raise ShapeError("outcomes hold a value that is not finite, or a weight not above 0")
-
-    def take(self, part: slice) -> Outcomes:
-        """Return a run of the rows."""
-        return Outcomes(
-            item_ids=self.item_ids[part],
-            x=self.x[part],
-            reward=self.reward[part],
-            weight=self.weight[part],
-            time_ms=self.time_ms[part],
-        )
-
-
-class Posterior:
-    """Beliefs derived from a state: arrays whose row 0 is the prior, row i + 1 item i.
-
-    An item without a row is read from row 0: an unseen item is believed what the prior says.
-    """
-
-    def __init__(self, item_ids: Sequence[str], arrays: dict[str, NDArray[np.float64]]) -> None:
-        self.item_ids = list(item_ids)
-        self.arrays = arrays
-        self._rows = {item_id: row for row, item_id in enumerate(self.item_ids, start=1)}
-
-    def rows(self, item_ids: Sequence[str]) -> Ints:
-        """Rows of the items, 0 for the unseen, int64 ``(n,)``."""
-        get = self._rows.get
-        return np.array([get(item_id, 0) for item_id in item_ids], dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
-    """Items that may be shown, looked up in a posterior once and used for many requests."""
-
-    item_ids: tuple[str, ...]
-    keys: Keys  # (m,)
-    rows: Ints  # (m,)
-
-    @classmethod
-    def of(
-        cls, posterior: Posterior, item_ids: Sequence[str], keys: Keys | None = None
-    ) -> Candidates:
-        """Look the items up; give ``keys`` where their hashes are already known."""
-        if keys is None:
-            keys = np.array([hash_key(item_id) for item_id in item_ids], dtype=np.uint64)
-        return cls(item_ids=tuple(item_ids), keys=keys, rows=posterior.rows(item_ids))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requests:
-    """A batch of requests for slates; request i may show candidates[offsets[i]:offsets[i+1]]."""
-
-    x: Floats  # (n, d)
-    keys: Keys  # (n,) hashes of the request ids: they seed the draws
-    offsets: Ints  # (n + 1,)
-    item_keys: Keys  # (offsets[-1],)
-    rows: Ints  # (offsets[-1],) rows of the posterior
-
-    @classmethod
-    def of(
-        cls, x: Floats, request_ids: Sequence[str], candidates: Sequence[Candidates]
-    ) -> Requests:
-        """Join one `Candidates` a request into a batch."""
-        if not len(x) == len(request_ids) == len(candidates):
-            raise ShapeError(
-                f"{len(x)} feature rows, {len(request_ids)} request ids and {len(candidates)} "
-                "candidate sets; give one of each per request"
-            )
-        sizes = [len(each.item_ids) for each in candidates]
-        single = len(candidates) == 1
-        return cls(
-            x=x,
-            keys=np.array([hash_key(request_id) for request_id in request_ids], dtype=np.uint64),
-            offsets=np.cumsum([0, *sizes], dtype=np.int64),
-            item_keys=candidates[0].keys
-            if single
-            else np.concatenate([c.keys for c in candidates]),
-            rows=candidates[0].rows if single else np.concatenate([c.rows for c in candidates]),
-        )
-
-    def check(self, k: int) -> None:
-        """Raise ``ShapeError`` when some request has fewer candidates than ``k``."""
-        fewest = int(np.diff(self.offsets).min(initial=np.iinfo(np.int64).max))
-        if k < 1 or fewest < k:
-            raise ShapeError(f"k is {k} and a request has {fewest} candidates; give 1 <= k <= that")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Belief:
-    """What a model believes of every candidate of a batch, flat like `Requests.rows`."""
-
-    family: str  # "normal" or "beta": the shape of the uncertainty
-    mean: Floats  # expected reward
-    sd: Floats  # its standard deviation, same unit
-    a: Floats  # beta: pseudo-successes; normal: empty
-    b: Floats  # beta: pseudo-failures; normal: empty
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slates:
-    """Ordered lists, one row a request, with the probability of every choice."""
-
-    picks: Ints  # (n, k) positions in the request's candidates
-    score: Floats  # (n, k) expected reward
-    propensity: Floats  # (n, k) probability of the pick given the slots before it
-    error: Floats  # (n, k) 0 when exact, bound when quadrature, standard error when Monte Carlo
-    method: str  # "exact", "quadrature" or "monte_carlo"
-    greedy: NDArray[np.bool_]  # (n, k) whether the pick had the highest mean of those left
+MAX_SPAN = 256  # half-lives an outcome may lie after the landmark
 
 
 class Model(Protocol):
-    """What is believed of an item. ``additive``: merging shards' sums gives the whole."""
+    """What is believed of an item.
 
-    additive: bool
+    ``additive``: merging shards' sums gives the whole. ``family``: shape of the uncertainty.
+    """
+
+    @property
+    def additive(self) -> bool: ...  # noqa: D102
+
+    @property
+    def family(self) -> str: ...  # noqa: D102
 
     def shapes(self, d: int) -> dict[str, tuple[int, ...]]:
         """Name of each sum and the shape of an item's row in it, for ``d`` columns."""
@@ -200,7 +80,7 @@ class Model(Protocol):
 class Exploration(Protocol):
     """How beliefs become choices; knows the probability of each."""
 
-    def check(self, family: str) -> None:
+    def check(self, family: str, floor: float) -> None:
         """Raise ``ConfigError`` when propensities cannot be stated for beliefs of a family."""
         ...
 
@@ -229,6 +109,11 @@ class SlateRule(Protocol):
         ...
 
 
+class _Saved(msgspec.Struct):
+    policy: str  # the settings the state depends on
+    state: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Model × exploration × slate rule over a schema.
@@ -252,6 +137,7 @@ class Policy:
     def __post_init__(self) -> None:
         if self.half_life_ms < 0:
             raise ConfigError(f"half_life_ms is {self.half_life_ms}; give 0 (never) or more")
+        self.slate.check(self.exploration, self.model.family)
 
     @property
     def width(self) -> int:
@@ -293,19 +179,123 @@ class Policy:
             rows = state.ensure_rows(part.item_ids)
             weight = part.weight
             if self.half_life_ms:
-                age = (part.time_ms - state.landmark) / self.half_life_ms
-                weight = weight * np.exp2(age)
+                # Whole half-lives apart from the rest, so that the landmark leaves no rounding.
+                steps, rest = np.divmod(part.time_ms - state.landmark, self.half_life_ms)
+                weight = np.ldexp(weight * np.exp2(rest / self.half_life_ms), steps)
             self.model.update(state.sums, rows, part, weight)
 
-    def _segments(self, state: State, outcomes: Outcomes) -> list[Outcomes]:
-        # Landmark weights are kept below 2 ** 256 whatever the span of a batch.
-        if not self.half_life_ms or not len(outcomes.item_ids):
-            return [outcomes]
-        if not len(state):
-            state.landmark = int(outcomes.time_ms[0]) // self.half_life_ms * self.half_life_ms
-        return [outcomes]
+    def _segments(self, state: State, outcomes: Outcomes) -> Iterator[Outcomes]:
+        start, n = 0, len(outcomes.item_ids)
+        while start < n:
+            stop = n
+            if self.half_life_ms:
+                limit = state.landmark + MAX_SPAN * self.half_life_ms
+                over = np.flatnonzero(outcomes.time_ms[start:] >= limit)
+                stop = start + int(over[0]) if len(over) else n
+            if stop == start:
+                state.advance(int(outcomes.time_ms[start]))
+            else:
+                yield outcomes.take(slice(start, stop))
+                start = stop
 
     def derive(self, state: State) -> Posterior:
         """Derive the beliefs of every item, and of the prior, from the sums alone."""
-        arrays = self.model.derive(self._with_prior(state.sums), self.width)
-        return Posterior(state.item_ids, arrays)
+        sums = {
+            name: np.concatenate([np.zeros((1, *kept.shape[1:])), kept])
+            for name, kept in state.sums.items()
+        }
+        return Posterior(state.item_ids, self.model.derive(sums, self.width))
+
+    def refresh(self, posterior: Posterior, state: State, item_ids: Sequence[str]) -> Posterior:
+        """Derive the named items again, to the same bits as `derive`. Writes: posterior."""
+        posterior.put(item_ids, self.model.derive(state.take(item_ids), self.width))
+        return posterior
+
+    def rank(self, posterior: Posterior, requests: Requests, k: int) -> Slates:
+        """Make a slate of ``k`` items for every request, with the probability of each choice.
+
+        Raises
+        ------
+        ShapeError
+            When a request has fewer than ``k`` candidates.
+        """
+        requests.check(k)
+        picks = np.full((len(requests.keys), k), -1, dtype=np.int64)
+        return self._draw(posterior, requests, picks)
+
+    def score(self, posterior: Posterior, requests: Requests, picks: Ints) -> Slates:
+        """State the probabilities this policy gives to slates ``(n, k)`` chosen by another.
+
+        Each is conditional on the slots before it. Raises ``ShapeError`` when a pick is not a
+        position in its request's candidates, or stands twice in a slate.
+        """
+        requests.check(picks.shape[1])
+        ordered = np.sort(picks, axis=1)
+        if (
+            len(picks) != len(requests.keys)
+            or np.any(ordered[:, 0] < 0)
+            or np.any(ordered[:, -1] >= np.diff(requests.offsets))
+            or np.any(ordered[:, 1:] == ordered[:, :-1])
+        ):
+            raise ShapeError("picks hold a position that is not a candidate, or one twice")
+        return self._draw(posterior, requests, picks.astype(np.int64))
+
+    def _draw(self, posterior: Posterior, requests: Requests, picks: Ints) -> Slates:
+        belief = self.model.believe(posterior, requests)
+        return self.slate.draw(self.exploration, belief, requests, picks, self.seed)
+
+    def merge(self, states: Sequence[State]) -> State:
+        """Add up the states of shards, in the order given: equal to one state of the whole."""
+        if not self.model.additive:
+            raise ConfigError(f"policy {self.name!r} is not additive: its shards cannot be merged")
+        whole = self.init()
+        landmark = max((state.landmark for state in states), default=0)
+        whole.landmark = landmark
+        for state in states:
+            shard = state.copy()
+            shard.advance(landmark)
+            rows = whole.ensure_rows(shard.item_ids)
+            for name, sums in whole.sums.items():
+                sums[rows] += shard.sums[name]
+        return whole
+
+    def decay(self, state: State, now_ms: int) -> None:
+        """Forget up to ``now_ms``, by whole half-lives. Writes: state."""
+        state.advance(now_ms)
+
+    def save(self, state: State) -> bytes:
+        """Save a state together with the settings it depends on."""
+        return msgspec.msgpack.encode(_Saved(policy=self.state_hash, state=state.to_bytes()))
+
+    def load(self, saved: bytes) -> State:
+        """Load what `save` made; ``SnapshotError`` when it belongs to other settings."""
+        try:
+            parts = msgspec.msgpack.decode(saved, type=_Saved)
+        except msgspec.DecodeError as error:
+            raise SnapshotError(f"saved state cannot be read: {error}") from error
+        if parts.policy != self.state_hash:
+            raise SnapshotError(
+                f"saved state is of policy settings {parts.policy}; policy {self.name!r} "
+                f"has {self.state_hash}: load it with the settings it was learned with"
+            )
+        state = self.init()
+        state.put_bytes(parts.state)
+        return state
+
+    def item_summary(
+        self, posterior: Posterior, item_ids: Sequence[str], x: Floats
+    ) -> dict[str, Floats]:
+        """Count, mean and 95 % interval ``low``, ``high`` of items at one context row ``(d,)``."""
+        request = Requests.of(x[None, :], ["summary"], [Candidates.of(posterior, item_ids)])
+        belief = self.model.believe(posterior, request)
+        spread = 1.96 * belief.sd * np.sqrt(belief.noise)
+        return {
+            "count": posterior.arrays["count"][request.rows],
+            "mean": belief.mean,
+            "low": belief.mean - spread,
+            "high": belief.mean + spread,
+        }
+
+
+def _digest(parts: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]

@@ -1,0 +1,9 @@
+"""Every compiled function. Arrays and scalars in and out; nothing else is compiled.
+
+Kernels take whole batches, write into arrays given to them and never raise: what they find wrong
+they count, and the caller raises.
+"""
+
+from engine.kernels.compile import warm_up
+
+__all__ = ["warm_up"]

@@ -1,0 +1,58 @@
+"""The one decorator behind which everything is compiled.
+
+Kernels are compiled for one stated signature. `warm_up` compiles them all ahead into numba's
+on-disk cache, so that a serving process only ever loads them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+__all__ = ["inline", "kernel", "warm_up"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Sums may be reordered when scoring; NaN and infinity keep their meaning everywhere.
+SCORING = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def kernel(signature: str, *, scoring: bool = False) -> Callable[[Function], Function]:
+    """Compile a batch kernel for ``signature`` when it is first called, or by `warm_up`.
+
+    Parameters
+    ----------
+    scoring
+        Let the compiler reorder sums. Never for a kernel that writes learned state: the bits of
+        state depend on the log alone.
+    """
+
+    def decorate(function: Function) -> Function:
+        compiled = numba.njit(
+            cache=True, nogil=True, error_model="numpy", fastmath=SCORING if scoring else False
+        )(function)
+        compiled.ahead = signature
+        return compiled  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def inline(function: Function) -> Function:
+    """Compile a scalar helper that kernels call; it takes the types it is called with."""
+    return numba.njit(nogil=True, error_model="numpy", inline="never")(function)  # type: ignore[no-any-return]
+
+
+def warm_up() -> int:
+    """Compile every kernel, or load it from the cache; return how many there are."""
+    package = importlib.import_module("engine.kernels")
+    count = 0
+    for info in pkgutil.walk_packages(package.__path__, "engine.kernels."):
+        for member in vars(importlib.import_module(info.name)).values():
+            if hasattr(member, "ahead") and member.__module__ == info.name:
+                member.compile(member.ahead)
+                count += 1
+    return count

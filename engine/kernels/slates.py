@@ -1,0 +1,159 @@
+"""Sequential draws without replacement, slot by slot, for whole batches of requests.
+
+A pick given as -1 is drawn; any other is taken as given, so the same kernels rank and score.
+Each slot gives a uniform pick of the remaining candidates the probability ``mass``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.kernels.compile import inline, kernel
+from engine.kernels.random import beta1, combine1, normal1, uniform1
+
+__all__ = ["draw_by_beta", "draw_by_index", "draw_by_normal", "mark_greedy"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Keys = NDArray[np.uint64]
+Flags = NDArray[np.bool_]
+
+# Streams of random numbers that must not share a key.
+EXPLORE = np.uint64(11)
+UNIFORM = np.uint64(12)
+BELIEF = np.uint64(13)
+
+
+@inline
+def pick_uniform1(slot_key: np.uint64, item_keys: Keys, taken: Flags) -> int:
+    """Pick one of the candidates not taken, each as likely: the highest of their hashes."""
+    best, pick = -1.0, -1
+    for j in range(len(item_keys)):
+        if not taken[j]:
+            draw = uniform1(combine1(combine1(slot_key, UNIFORM), item_keys[j]))
+            if draw > best:
+                best, pick = draw, j
+    return pick
+
+
+@kernel("void(f8[::1], i8[::1], u8[::1], u8[::1], u8, f8, i8[:,::1], f8[:,::1])")
+def draw_by_index(
+    index: Floats,
+    offsets: Ints,
+    item_keys: Keys,
+    keys: Keys,
+    seed: np.uint64,
+    mass: float,
+    picks: Ints,
+    propensity: Floats,
+) -> None:
+    """Writes: picks, propensity. Each slot shows the highest index left, ties shared equally.
+
+    index and item_keys ``(offsets[-1],)``, keys ``(n,)``, picks and propensity ``(n, k)``.
+    """
+    n, k = picks.shape
+    for i in range(n):
+        start, stop = offsets[i], offsets[i + 1]
+        taken = np.zeros(stop - start, dtype=np.bool_)
+        for slot in range(k):
+            best, ties = -np.inf, 0
+            for j in range(stop - start):
+                if not taken[j]:
+                    if index[start + j] > best:
+                        best, ties = index[start + j], 1
+                    elif index[start + j] == best:
+                        ties += 1
+            if picks[i, slot] < 0:
+                slot_key = combine1(combine1(seed, keys[i]), np.uint64(slot))
+                tied = taken.copy()
+                if uniform1(combine1(slot_key, EXPLORE)) >= mass:
+                    for j in range(stop - start):
+                        tied[j] = taken[j] or index[start + j] != best
+                picks[i, slot] = pick_uniform1(slot_key, item_keys[start:stop], tied)
+            pick = picks[i, slot]
+            share = (1.0 - mass) / ties if index[start + pick] == best else 0.0
+            propensity[i, slot] = share + mass / (stop - start - slot)
+            taken[pick] = True
+
+
+@kernel("void(f8[::1], f8[::1], i8[::1], u8[::1], u8[::1], u8, f8, i8[:,::1])")
+def draw_by_normal(
+    mean: Floats,
+    sd: Floats,
+    offsets: Ints,
+    item_keys: Keys,
+    keys: Keys,
+    seed: np.uint64,
+    mass: float,
+    picks: Ints,
+) -> None:
+    """Writes: picks. Thompson sampling, a fresh N(mean, sd²) draw of every candidate per slot."""
+    n, k = picks.shape
+    for i in range(n):
+        start, stop = offsets[i], offsets[i + 1]
+        taken = np.zeros(stop - start, dtype=np.bool_)
+        for slot in range(k):
+            if picks[i, slot] < 0:
+                slot_key = combine1(combine1(seed, keys[i]), np.uint64(slot))
+                if uniform1(combine1(slot_key, EXPLORE)) < mass:
+                    picks[i, slot] = pick_uniform1(slot_key, item_keys[start:stop], taken)
+                else:
+                    best = -np.inf
+                    belief_key = combine1(slot_key, BELIEF)
+                    for j in range(start, stop):
+                        if not taken[j - start]:
+                            draw = mean[j] + sd[j] * normal1(combine1(belief_key, item_keys[j]))
+                            if draw > best:
+                                best = draw
+                                picks[i, slot] = j - start
+            taken[picks[i, slot]] = True
+
+
+@kernel("void(f8[::1], f8[::1], i8[::1], u8[::1], u8[::1], u8, f8, i8[:,::1])")
+def draw_by_beta(
+    a: Floats,
+    b: Floats,
+    offsets: Ints,
+    item_keys: Keys,
+    keys: Keys,
+    seed: np.uint64,
+    mass: float,
+    picks: Ints,
+) -> None:
+    """Writes: picks. Thompson sampling, a fresh Beta(a, b) draw of every candidate per slot."""
+    n, k = picks.shape
+    for i in range(n):
+        start, stop = offsets[i], offsets[i + 1]
+        taken = np.zeros(stop - start, dtype=np.bool_)
+        for slot in range(k):
+            if picks[i, slot] < 0:
+                slot_key = combine1(combine1(seed, keys[i]), np.uint64(slot))
+                if uniform1(combine1(slot_key, EXPLORE)) < mass:
+                    picks[i, slot] = pick_uniform1(slot_key, item_keys[start:stop], taken)
+                else:
+                    best = -1.0
+                    belief_key = combine1(slot_key, BELIEF)
+                    for j in range(start, stop):
+                        if not taken[j - start]:
+                            draw = beta1(combine1(belief_key, item_keys[j]), a[j], b[j])
+                            if draw > best:
+                                best = draw
+                                picks[i, slot] = j - start
+            taken[picks[i, slot]] = True
+
+
+@kernel("void(f8[::1], i8[::1], i8[:,::1], b1[:,::1])")
+def mark_greedy(mean: Floats, offsets: Ints, picks: Ints, greedy: Flags) -> None:
+    """Writes: greedy. Whether each pick had the highest mean of the candidates left to its slot."""
+    n, k = picks.shape
+    for i in range(n):
+        start, stop = offsets[i], offsets[i + 1]
+        taken = np.zeros(stop - start, dtype=np.bool_)
+        for slot in range(k):
+            best = -np.inf
+            for j in range(stop - start):
+                if not taken[j]:
+                    best = max(best, mean[start + j])
+            greedy[i, slot] = mean[start + picks[i, slot]] == best
+            taken[picks[i, slot]] = True

@@ -1,0 +1,99 @@
+"""Policies by name: ``linear-thompson:alpha=0.5,floor=0.01``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from engine.errors import ConfigError
+from engine.exploration.index import UCB, Epsilon, Greedy
+from engine.exploration.thompson import Thompson
+from engine.features import Schema
+from engine.models.conjugate import BetaBernoulli
+from engine.models.linear import DisjointLinear
+from engine.policy import Exploration, Model, Policy
+from engine.slates.sequential import SequentialDraw
+
+__all__ = ["make_policy", "policy_names"]
+
+MODELS: dict[str, tuple[Callable[..., Model], tuple[str, ...]]] = {
+    "linear": (DisjointLinear, ("ridge",)),
+    "beta": (BetaBernoulli, ("prior_a", "prior_b")),
+}
+EXPLORATIONS: dict[str, tuple[Callable[..., Exploration], tuple[str, ...]]] = {
+    "greedy": (Greedy, ()),
+    "epsilon": (Epsilon, ("epsilon",)),
+    "ucb": (UCB, ("alpha",)),
+    "thompson": (Thompson, ("alpha", "draws")),
+}
+COMMON = ("floor", "half_life_seconds", "seed")
+WHOLE = ("draws", "seed")  # settings that are whole numbers
+
+
+def policy_names() -> list[str]:
+    """Every name `make_policy` knows."""
+    return [
+        "uniform",
+        *(f"{model}-{exploration}" for model in MODELS for exploration in EXPLORATIONS),
+    ]
+
+
+def make_policy(
+    spec: str, *, schema: Schema | None = None, name: str | None = None, seed: int = 0
+) -> Policy:
+    """Build a policy from ``name`` or ``name:key=value,key=value``.
+
+    ``uniform`` picks at random, with exact propensities, and still counts clicks by item.
+
+    Raises
+    ------
+    ConfigError
+        When the name or a setting is unknown (with the nearest known one), or a value is wrong.
+    """
+    kind, _, given = spec.partition(":")
+    if kind not in policy_names():
+        _refuse(f"policy {kind!r} is unknown", kind, policy_names())
+    model_name, _, exploration_name = kind.partition("-")
+    if kind == "uniform":
+        model_name, exploration_name = "beta", "epsilon"
+    make_model, model_keys = MODELS[model_name]
+    make_exploration, exploration_keys = EXPLORATIONS[exploration_name]
+    allowed = (*model_keys, *exploration_keys, *COMMON)
+    settings = _parse(spec, given, COMMON if kind == "uniform" else allowed)
+    if kind == "uniform":
+        settings["epsilon"] = 1.0
+    floor = {"floor": settings["floor"]} if "floor" in settings else {}
+    half_life = round(1000 * settings.get("half_life_seconds", 0))
+    return Policy(
+        name=name or kind,
+        model=make_model(**{key: settings[key] for key in model_keys if key in settings}),
+        exploration=make_exploration(
+            **{key: settings[key] for key in exploration_keys if key in settings}
+        ),
+        slate=SequentialDraw(**floor),
+        schema=schema or Schema(),
+        half_life_ms=half_life,
+        seed=int(settings.get("seed", seed)),
+    )
+
+
+def _parse(spec: str, given: str, allowed: Iterable[str]) -> dict[str, float]:
+    settings: dict[str, float] = {}
+    for part in filter(None, given.split(",")):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if key not in allowed:
+            _refuse(f"policy {spec!r}: setting {key!r} is unknown", key, allowed)
+        try:
+            settings[key] = int(value) if key in WHOLE else float(value)
+        except ValueError:
+            raise ConfigError(
+                f"policy {spec!r}: {part!r} must be {key}=number" + ("" if equals else ", with '='")
+            ) from None
+    return settings
+
+
+def _refuse(problem: str, given: str, known: Iterable[str]) -> NoReturn:
+    near = difflib.get_close_matches(given, list(known), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    raise ConfigError(f"{problem}; {hint}")
