@@ -1,0 +1,72 @@
+"""The conservation count: what became of every record, by event type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["FATES", "Counts"]
+
+FATES = ("applied", "duplicate", "late", "orphan", "not_shown", "filtered", "dead")
+
+
+class Counts:
+    """Records consumed and their fates.
+
+    A record is held (pending) from `hold` to `settle`, or settled at once. `exact` compares the
+    records consumed with the fates given, so a record lost or counted twice shows.
+    """
+
+    def __init__(self, by_type: Mapping[str, Mapping[str, int]] | None = None) -> None:
+        self.by_type: dict[str, dict[str, int]] = {
+            kind: {**_zeros(), **counted} for kind, counted in (by_type or {}).items()
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Counts) and self.by_type == other.by_type
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Counts({self.by_type})"
+
+    def consume(self, kind: str) -> None:
+        """Count a record read from the log."""
+        self._of(kind)["consumed"] += 1
+
+    def hold(self, kind: str) -> None:
+        """Count a record whose fate is not decided yet."""
+        self._of(kind)["pending"] += 1
+
+    def settle(self, kind: str, fate: str, *, held: bool = False) -> None:
+        """Count a record's fate; ``held`` when it was pending before."""
+        counted = self._of(kind)
+        counted[fate] += 1
+        counted["pending"] -= held
+
+    @property
+    def exact(self) -> bool:
+        """Whether, for every type, consumed = pending + the sum of all fates."""
+        return all(
+            counted["consumed"] == counted["pending"] + sum(counted[fate] for fate in FATES)
+            and counted["pending"] >= 0
+            for counted in self.by_type.values()
+        )
+
+    @property
+    def pending(self) -> dict[str, int]:
+        """Pending records by type, types without any left out."""
+        return {kind: n["pending"] for kind, n in self.by_type.items() if n["pending"]}
+
+    def to_dict(self) -> dict[str, dict[str, int]]:
+        """Plain data, a copy: type -> consumed, pending and every fate."""
+        return {kind: dict(counted) for kind, counted in sorted(self.by_type.items())}
+
+    def _of(self, kind: str) -> dict[str, int]:
+        counted = self.by_type.get(kind)
+        if counted is None:
+            counted = self.by_type[kind] = _zeros()
+        return counted
+
+
+def _zeros() -> dict[str, int]:
+    return dict.fromkeys(("consumed", "pending", *FATES), 0)

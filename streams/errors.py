@@ -1,0 +1,43 @@
+"""Errors of the streams package, below `engine.errors.SlatestreamError`."""
+
+from __future__ import annotations
+
+from engine.errors import SlatestreamError
+
+__all__ = ["BadEventError", "FencedError", "LogError", "StoreError", "UnknownPoolError"]
+
+
+class BadEventError(SlatestreamError, ValueError):
+    """Bytes that are not an event: counted and kept as a dead letter, never learned.
+
+    Attributes
+    ----------
+    reason
+        One word: ``encoding``, ``json``, ``type``, ``schema``, ``value`` or ``config``.
+    detail
+        What was given and what is allowed.
+    pointer
+        JSON pointer (RFC 6901) to the offending field, "" for the whole document.
+    """
+
+    def __init__(self, reason: str, detail: str, pointer: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" + (f" (at {pointer})" if pointer else ""))
+        self.reason = reason
+        self.detail = detail
+        self.pointer = pointer
+
+
+class FencedError(SlatestreamError):
+    """Another learner owns the shard now: drop the state held and stop."""
+
+
+class LogError(SlatestreamError):
+    """The event log cannot be read or appended to."""
+
+
+class StoreError(SlatestreamError):
+    """The state store cannot be read or written, or does not fit the log."""
+
+
+class UnknownPoolError(SlatestreamError, LookupError):
+    """A pool that the catalogue does not hold."""

@@ -1,0 +1,220 @@
+"""The event contract: what travels in the logs, as JSON, and its strict decoder.
+
+Times are int milliseconds since the epoch, UTC. ``events`` holds impressions, activations,
+feedback, controls and ticks; ``catalogue`` holds items, users and pools.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from streams.errors import BadEventError
+
+__all__ = [
+    "Activation",
+    "Control",
+    "Event",
+    "Feedback",
+    "Impression",
+    "Item",
+    "Pool",
+    "ShownItem",
+    "Tick",
+    "User",
+    "decode_event",
+    "encode_event",
+]
+
+MAX_MAGNITUDE = 1e9  # squares of rewards times weights stay far from overflow
+MAX_SLATE = 1000
+
+Id = Annotated[str, Meta(min_length=1, max_length=256)]
+Millis = Annotated[int, Meta(ge=0, le=2**53)]
+Version = Annotated[int, Meta(ge=0, le=2**62)]
+Slot = Annotated[int, Meta(ge=0, lt=MAX_SLATE)]
+Text = Annotated[str, Meta(max_length=1024)]
+Probability = Annotated[float, Meta(gt=0, le=1)]
+Reward = Annotated[float, Meta(ge=-MAX_MAGNITUDE, le=MAX_MAGNITUDE)]
+Weight = Annotated[float, Meta(gt=0, le=MAX_MAGNITUDE)]
+Whole = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+Features = Annotated[dict[Id, float | Whole | Text | bool | None], Meta(max_length=1000)]
+
+
+class ShownItem(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """One slot of a slate.
+
+    ``propensity`` is the probability of this item given the slots before it; ``method`` says how
+    it was got, ``error`` how far off it may be (0 when exact).
+    """
+
+    item_id: Id
+    propensity: Probability
+    method: Id
+    error: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    score: float | None = None
+    features: Features | None = None
+
+
+class _Event(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="type",
+    tag=str.lower,
+):
+    """What all records share: ``ts``, when the producer says it happened."""
+
+    ts: Millis
+
+
+class Impression(_Event):
+    """A slate served, self-contained: with the features and propensities used when serving.
+
+    ``context`` holds the user's catalogue features overlaid by the request's own; ``weight`` is
+    1 / sampling rate; ``deferred`` slates open their reward window at an `Activation`.
+    """
+
+    request_id: Id
+    recommender: Id
+    slate: Annotated[tuple[ShownItem, ...], Meta(min_length=1, max_length=MAX_SLATE)]
+    user_id: Id | None = None
+    context: Features = {}
+    pool: Id | None = None
+    pool_version: Version | None = None
+    candidates: tuple[Id, ...] | None = None
+    exclude: tuple[Id, ...] = ()
+    schema: Text = ""
+    catalogue_version: Version = 0
+    policy: Text = ""
+    policy_hash: Text = ""
+    view: Version = 0
+    weight: Weight = 1.0
+    fallback: Id | None = None
+    shadow: dict[Id, tuple[Annotated[float, Meta(ge=0, le=1)], ...]] | None = None
+    deferred: bool = False
+
+    def __post_init__(self) -> None:
+        seen = set()
+        for slot, shown in enumerate(self.slate):
+            if shown.item_id in seen:
+                raise BadEventError(
+                    "value",
+                    f"item {shown.item_id!r} is in the slate twice; show an item once",
+                    f"/slate/{slot}/item_id",
+                )
+            seen.add(shown.item_id)
+
+
+class Activation(_Event):
+    """A deferred slate was seen (only the given ``slots`` of it): its window starts here."""
+
+    request_id: Id
+    slots: Annotated[tuple[Slot, ...], Meta(min_length=1)] | None = None
+
+
+class Feedback(_Event):
+    """What a user did with one item of a slate."""
+
+    event_id: Id
+    request_id: Id
+    item_id: Id
+    kind: Id
+    value: Reward = 1.0
+    slot: Slot | None = None
+
+
+class Control(_Event):
+    """A change of what state depends on: ``settings`` is an `EngineConfig` as plain data."""
+
+    change: Literal["configure"]
+    settings: dict[str, Any]
+
+
+class Tick(_Event):
+    """The clock of an idle partition."""
+
+
+class Item(_Event):
+    """An item as of now: replaces what the catalogue held under the id."""
+
+    id: Id
+    features: Features = {}
+    available_from: Millis | None = None
+    expires_at: Millis | None = None
+    deleted: bool = False
+
+
+class User(_Event):
+    """A user as of now: replaces what the catalogue held under the id."""
+
+    id: Id
+    features: Features = {}
+
+
+class Pool(_Event):
+    """A named candidate set as of now; its version is its offset in the catalogue log."""
+
+    name: Id
+    item_ids: tuple[Id, ...]
+
+
+Event = Impression | Activation | Feedback | Control | Tick | Item | User | Pool
+
+_DECODER = msgspec.json.Decoder(Event)
+_ENCODER = msgspec.json.Encoder()
+_WHERE = re.compile(r"`\$(.*?)`$")
+_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(.*?)`")
+
+
+def decode_event(value: bytes) -> Event:
+    """Decode one record's value.
+
+    Raises
+    ------
+    BadEventError
+        With reason ``encoding`` (broken UTF-8), ``json``, ``type`` (no or unknown event type),
+        ``schema`` (missing or unknown field, wrong type) or ``value`` (a number or an id out of
+        its range; NaN and infinities are not JSON and come out as ``json``).
+    """
+    try:
+        return _DECODER.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _explain(value, error) from error
+
+
+def encode_event(event: Event) -> bytes:
+    """Encode an event as JSON; fields at their defaults are left out."""
+    return _ENCODER.encode(event)
+
+
+def _explain(value: bytes, error: Exception) -> BadEventError:
+    try:
+        value.decode()
+    except UnicodeDecodeError as broken:
+        return BadEventError("encoding", f"{broken}; give UTF-8")
+    if not isinstance(error, msgspec.ValidationError):
+        return BadEventError("json", f"{error}; give one JSON object")
+    if isinstance(error.__cause__, BadEventError):
+        return error.__cause__
+    message = str(error)
+    pointer = _pointer(message)
+    if pointer == "/type":
+        return BadEventError("type", f"{message}; see the event contract for types", pointer)
+    # A wrong type reads "Expected `x`, got `y`"; a value out of its range has no "got".
+    ranged = message.startswith("Expected") and ", got" not in message
+    return BadEventError("value" if ranged or "range" in message else "schema", message, pointer)
+
+
+def _pointer(message: str) -> str:
+    where = _WHERE.search(message)
+    path = where.group(1).replace("[...]", "") if where else ""
+    field = _FIELD.search(message)
+    return re.sub(r"\.|\[", "/", path).replace("]", "") + (f"/{field.group(1)}" if field else "")
