@@ -1,0 +1,1 @@
+"""How events move state forward: logs, joining, learning, committing, publishing."""

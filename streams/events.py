@@ -75,7 +75,7 @@ class _Event(
     ts: Millis
 
 
-class Impression(_Event):
+class Impression(_Event, frozen=True):
     """A slate served, self-contained: with the features and propensities used when serving.
 
     ``context`` holds the user's catalogue features overlaid by the request's own; ``weight`` is
@@ -113,14 +113,14 @@ class Impression(_Event):
             seen.add(shown.item_id)
 
 
-class Activation(_Event):
+class Activation(_Event, frozen=True):
     """A deferred slate was seen (only the given ``slots`` of it): its window starts here."""
 
     request_id: Id
     slots: Annotated[tuple[Slot, ...], Meta(min_length=1)] | None = None
 
 
-class Feedback(_Event):
+class Feedback(_Event, frozen=True):
     """What a user did with one item of a slate."""
 
     event_id: Id
@@ -131,18 +131,18 @@ class Feedback(_Event):
     slot: Slot | None = None
 
 
-class Control(_Event):
+class Control(_Event, frozen=True):
     """A change of what state depends on: ``settings`` is an `EngineConfig` as plain data."""
 
     change: Literal["configure"]
     settings: dict[str, Any]
 
 
-class Tick(_Event):
+class Tick(_Event, frozen=True):
     """The clock of an idle partition."""
 
 
-class Item(_Event):
+class Item(_Event, frozen=True):
     """An item as of now: replaces what the catalogue held under the id."""
 
     id: Id
@@ -152,14 +152,14 @@ class Item(_Event):
     deleted: bool = False
 
 
-class User(_Event):
+class User(_Event, frozen=True):
     """A user as of now: replaces what the catalogue held under the id."""
 
     id: Id
     features: Features = {}
 
 
-class Pool(_Event):
+class Pool(_Event, frozen=True):
     """A named candidate set as of now; its version is its offset in the catalogue log."""
 
     name: Id
@@ -168,7 +168,7 @@ class Pool(_Event):
 
 Event = Impression | Activation | Feedback | Control | Tick | Item | User | Pool
 
-_DECODER = msgspec.json.Decoder(Event)
+_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _ENCODER = msgspec.json.Encoder()
 _WHERE = re.compile(r"`\$(.*?)`$")
 _FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(.*?)`")
