@@ -125,8 +125,8 @@ class Catalogue:
         if candidate_ids is not None:
             wanted = dict.fromkeys(candidate_ids)
             ids = tuple(item_id for item_id in wanted if self._available(item_id, now_ms))
-            missing = tuple(dict.fromkeys(wanted.keys() - set(ids)))
-            missing = tuple(item_id for item_id in wanted if item_id in set(missing))
+            found = set(ids)
+            missing = tuple(item_id for item_id in wanted if item_id not in found)
         else:
             ids = self._pool_ids(pool, now_ms)
         if exclude:
@@ -180,10 +180,10 @@ class Catalogue:
             kind, fate = "unknown", "dead"
             self._undo.append(("", "", None))
         else:
-            kind = event.__struct_config__.tag
+            kind = str(event.__struct_config__.tag)
             fate = self._put(event, record.offset)
-        self.counts.consume(str(kind))
-        self.counts.settle(str(kind), fate)
+        self.counts.consume(kind)
+        self.counts.settle(kind, fate)
 
     def _put(self, event: object, offset: int) -> str:
         if isinstance(event, Item):

@@ -37,11 +37,11 @@ class Counts:
         """Count a record whose fate is not decided yet."""
         self._of(kind)["pending"] += 1
 
-    def settle(self, kind: str, fate: str, *, held: bool = False) -> None:
-        """Count a record's fate; ``held`` when it was pending before."""
+    def settle(self, kind: str, fate: str, n: int = 1, *, held: bool = False) -> None:
+        """Count the fate of ``n`` records; ``held`` when they were pending before."""
         counted = self._of(kind)
-        counted[fate] += 1
-        counted["pending"] -= held
+        counted[fate] += n
+        counted["pending"] -= n * held
 
     @property
     def exact(self) -> bool:

@@ -1,0 +1,354 @@
+"""Impression + feedback -> outcomes: a deterministic fold over the records of a partition.
+
+The clock is the running maximum of the append stamps and nothing closes except at a record: each
+record first moves the clock, then every window whose deadline is reached closes, in the order
+(deadline, offset), then the record itself is taken in.
+
+What a request is remembered for, and why recovery is exact
+-----------------------------------------------------------
+A request is *early* (feedback without its impression), *open* (its window runs) or *closed and
+remembered*, so that late feedback and repeated impressions are told apart from new ones. Every
+record that touches an open or remembered request at time t, while the longest configured window
+is W, keeps it remembered at least until ``t + W + max(W, 60 s)``; that time depends on the
+record and the configuration in force alone, never on when the window was found expired.
+
+A commit stores the remembered requests, but not the early and open ones: those are folded again
+from ``join_offset``, the oldest record any of them is made of. Folding a suffix of the log makes
+the same open and early requests as folding all of it, because
+
+* a request in the stored set is skipped: it was closed by then, so no part of it is open;
+* any other request whose earlier records were cut off had been forgotten when the commit was
+  made, and what the rest of its records t1, t2, … wrongly start in the second fold (an early
+  record, or a window opened by a repeated impression) ends by ``ti + W`` and is forgotten no
+  later than the original was: before a new request under the same id, or the commit, comes;
+* requests do not influence each other, and the clock and the configuration at ``join_offset``
+  are stored with it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from engine.errors import ConfigError, SchemaError
+from engine.features import Schema
+from streams.agenda import Agenda, ClosedRequests
+from streams.config import EngineConfig
+from streams.counts import Counts
+from streams.errors import BadEventError
+from streams.events import (
+    Activation,
+    Control,
+    Event,
+    Feedback,
+    Impression,
+    Item,
+    Pool,
+    User,
+    encode_event,
+)
+from streams.log.base import Record
+from streams.requests import DeadLetter, Early, Outcome, Window
+
+__all__ = ["JoinPoint", "Joiner"]
+
+MIN_MEMORY_MS = 60_000
+
+
+class JoinPoint(NamedTuple):
+    """Where to fold again from, and what was in force there."""
+
+    offset: int
+    clock: int
+    config: EngineConfig
+
+
+class Joiner:
+    """The fold. Callers drain ``outcomes``, ``dead`` and `take_remembered`.
+
+    Parameters
+    ----------
+    start
+        Where the fold starts; nothing is open there.
+    fixed
+        Keep to the settings given: control records only move the clock.
+
+    Attributes
+    ----------
+    outcomes
+        What was joined and not yet taken by the caller, in log order.
+    dead
+        Records that could not be used and were not yet taken.
+    """
+
+    def __init__(self, start: JoinPoint, *, fixed: bool = False) -> None:
+        self.config = start.config
+        self.clock = start.clock
+        self.next_offset = start.offset
+        self.counts = Counts()
+        self.outcomes: list[Outcome] = []
+        self.dead: list[DeadLetter] = []
+        self._closed = ClosedRequests()
+        self._open: dict[str, Window] = {}
+        self._early: dict[str, list[Early]] = {}
+        self._agenda = Agenda()
+        self._configs: deque[tuple[int, EngineConfig]] = deque([(start.offset, start.config)])
+        self._skipped: dict[str, int] = {}
+        self._schemas = _schemas(start.config)
+        self._fixed = fixed
+
+    @property
+    def next_deadline(self) -> int | None:
+        """When (ms) the first open window or early record expires, None without any."""
+        return self._agenda.next_deadline()
+
+    @property
+    def closed(self) -> dict[str, int]:
+        """Closed requests still remembered, and until when (ms)."""
+        return self._closed.to_dict()
+
+    def take_remembered(self) -> dict[str, int]:
+        """Closed requests whose forget time was set since the last call, and that time."""
+        changes, self._closed.changes = self._closed.changes, {}
+        return changes
+
+    def join_point(self) -> JoinPoint:
+        """Where a fold must start to find again all that is open or early now."""
+        offset, clock = self._agenda.start() or (self.next_offset, self.clock)
+        while len(self._configs) > 1 and self._configs[1][0] <= offset:
+            self._configs.popleft()
+        return JoinPoint(offset, clock, self._configs[0][1])
+
+    def pending(self) -> dict[str, int]:
+        """Count what is held, by type, from the windows and early records themselves."""
+        held = {"impression": 0, "feedback": 0, "activation": 0}
+        for window in self._open.values():
+            held["impression"] += not window.settled
+            held["feedback"] += window.unlearned
+        for waiting in self._early.values():
+            for early in waiting:
+                held[_name(early.event)] += 1
+        return {kind: n for kind, n in held.items() if n}
+
+    def skip(self, closed: dict[str, int]) -> None:
+        """Begin to fold again: pass over the requests that a commit holds as closed."""
+        self._skipped = closed
+
+    def resume(self, counts: Counts, closed: dict[str, int]) -> None:
+        """End folding again: what it produced is dropped, the commit's own counts hold."""
+        self._skipped = {}
+        self.counts = counts
+        self.outcomes, self.dead = [], []
+        self._closed = ClosedRequests(closed)
+
+    def add(self, record: Record, event: Event | BadEventError) -> None:
+        """Take in the next record; ``event`` is what its value decodes to."""
+        self.clock = max(self.clock, record.stamp)
+        self._expire(record.offset)
+        self.next_offset = record.offset + 1
+        if isinstance(event, Impression | Feedback | Activation):
+            if event.request_id not in self._skipped:
+                self._join(event, record)
+            return
+        name = "unknown" if isinstance(event, BadEventError) else _name(event)
+        self.counts.consume(name)
+        if isinstance(event, Control) and not self._fixed:
+            event = self._configure(event, record.offset)
+        elif isinstance(event, Item | User | Pool):
+            event = BadEventError("type", f"{name} records belong in the catalogue log", "/type")
+        if isinstance(event, BadEventError):
+            self._bury(record, event)
+        self.counts.settle(name, "dead" if isinstance(event, BadEventError) else "applied")
+
+    def _expire(self, offset: int) -> None:
+        while (due := self._agenda.pop_due(self.clock)) is not None:
+            if isinstance(due, Window):
+                self._close(due, offset)
+            else:
+                self._drop_early(due)
+        self._closed.forget(self.clock)
+
+    def _close(self, window: Window, offset: int) -> None:
+        request_id = window.impression.request_id
+        del self._open[request_id]
+        if window.forget > self.clock:
+            self._closed.remember(request_id, window.forget)
+        if window.slots is None:
+            self._mute(window, "filtered")
+        elif window.recommender is not None:
+            silent = sorted(window.slots - window.learned)
+            self._learn(window, silent, offset, window.deadline)
+
+    def _learn(self, window: Window, slots: list[int], offset: int, time_ms: int) -> None:
+        if slots:
+            self.outcomes.append(window.outcome(offset, slots, time_ms))
+        self.counts.settle("feedback", "applied", window.unlearned, held=True)
+        window.unlearned = 0
+        if not window.settled and window.slots == frozenset(window.learned):
+            window.settled = True
+            self.counts.settle("impression", "applied", held=True)
+
+    def _mute(self, window: Window, fate: str) -> None:
+        if not window.settled:
+            self.counts.settle("impression", fate, held=True)
+        self.counts.settle("feedback", "filtered", window.unlearned, held=True)
+        window.settled, window.unlearned = True, 0
+        window.recommender = window.x = None
+
+    def _drop_early(self, early: Early) -> None:
+        waiting = self._early[early.event.request_id]
+        waiting.remove(early)
+        if not waiting:
+            del self._early[early.event.request_id]
+        self.counts.settle(_name(early.event), "orphan", held=True)
+
+    def _join(self, event: Impression | Feedback | Activation, record: Record) -> None:
+        name = _name(event)
+        self.counts.consume(name)
+        window = self._open.get(event.request_id)
+        if window is not None:
+            window.forget = max(window.forget, self._memory())
+            if isinstance(event, Impression):
+                self.counts.settle(name, "duplicate")
+            else:
+                self._apply(window, event, record.offset, held=False)
+        elif event.request_id in self._closed:
+            self._closed.remember(event.request_id, self._memory())
+            self.counts.settle(name, "duplicate" if isinstance(event, Impression) else "late")
+        elif isinstance(event, Impression):
+            self._open_window(event, record)
+        else:
+            deadline = self.clock + self.config.longest_window_ms
+            early = Early(event, record.offset, self.clock, deadline)
+            self._early.setdefault(event.request_id, []).append(early)
+            self._agenda.track(early, record.offset, self.clock)
+            self.counts.hold(name)
+
+    def _open_window(self, impression: Impression, record: Record) -> None:
+        recommender = self.config.recommenders.get(impression.recommender)
+        x = None
+        if recommender is not None:
+            try:
+                x = self._schemas[recommender.policy].encode([impression.context])[0]
+            except SchemaError as error:
+                self._bury(record, BadEventError("schema", str(error), "/context"))
+                self.counts.settle("impression", "dead")
+                return
+        window = Window(impression, record.offset, recommender, x)
+        window.started, window.forget = self.clock, self._memory()
+        longest = self.config.longest_window_ms
+        window.deadline = self.clock + (recommender.window_ms if recommender else longest)
+        self._open[impression.request_id] = window
+        if recommender is None:
+            window.settled = True
+            self.counts.settle("impression", "filtered")
+        else:
+            self.counts.hold("impression")
+        self._adopt(window, self._early.pop(impression.request_id, []), record.offset)
+
+    def _adopt(self, window: Window, waiting: list[Early], offset: int) -> None:
+        start = (window.offset, window.started)
+        for early in waiting:
+            early.alive = False
+            start = min(start, (early.offset, early.started))
+        self._agenda.track(window, *start)
+        for early in waiting:
+            self._apply(window, early.event, offset, held=True)
+
+    def _apply(
+        self, window: Window, event: Feedback | Activation, offset: int, *, held: bool
+    ) -> None:
+        if isinstance(event, Feedback):
+            fate = self._reward(window, event, offset)
+        else:
+            fate = self._activate(window, event, offset)
+        if fate != "pending":
+            self.counts.settle(_name(event), fate, held=held)
+        elif not held:
+            self.counts.hold("feedback")
+
+    def _reward(self, window: Window, feedback: Feedback, offset: int) -> str:
+        if feedback.event_id in window.events:
+            return "duplicate"
+        window.events.add(feedback.event_id)
+        slot = window.find_slot(feedback)
+        if slot is None or (window.slots is not None and slot not in window.slots):
+            return "not_shown"
+        recommender = window.recommender
+        if recommender is None or feedback.kind not in recommender.kinds or slot in window.rewards:
+            return "filtered"
+        window.rewards[slot] = recommender.kinds[feedback.kind] * feedback.value
+        if recommender.learn == "first" and window.slots is not None:
+            self._learn(window, [slot], offset, self.clock)
+            return "applied"
+        window.unlearned += 1
+        return "pending"
+
+    def _activate(self, window: Window, activation: Activation, offset: int) -> str:
+        if window.recommender is None or not window.impression.deferred:
+            return "filtered"
+        if window.slots is not None:
+            return "duplicate"
+        shown = range(len(window.impression.slate))
+        seen = frozenset(shown if activation.slots is None else activation.slots) & set(shown)
+        if not seen:
+            return "not_shown"
+        window.slots = seen
+        # Bounded by what is configured now, so that `_memory` covers it (see the module's text).
+        longest = min(window.recommender.window_ms, self.config.longest_window_ms)
+        window.deadline = self.clock + longest
+        self._agenda.expect(window)
+        unseen = [slot for slot in window.rewards if slot not in seen]
+        for slot in unseen:
+            del window.rewards[slot]
+        window.unlearned -= len(unseen)
+        self.counts.settle("feedback", "not_shown", len(unseen), held=True)
+        if window.recommender.learn == "first":
+            self._learn(window, list(window.rewards), offset, self.clock)
+        return "applied"
+
+    def _configure(self, control: Control, offset: int) -> Control | BadEventError:
+        try:
+            config = EngineConfig.from_control(control)
+        except ConfigError as error:
+            return BadEventError("config", str(error), "/settings")
+        before, self._schemas = self._schemas, _schemas(config)
+        self.config = config
+        self._configs.append((offset + 1, config))
+        for window in sorted(self._open.values(), key=lambda window: window.offset):
+            if window.recommender is not None:
+                self._fit(window, before)
+        return control
+
+    def _fit(self, window: Window, before: dict[str, Schema]) -> None:
+        assert window.recommender is not None  # noqa: S101
+        name = window.recommender.policy
+        schema = self._schemas.get(name)
+        if schema is None:
+            self._mute(window, "filtered")
+        elif schema != before[name]:
+            try:
+                window.x = schema.encode([window.impression.context])[0]
+            except SchemaError as error:
+                value = encode_event(window.impression)
+                record = Record(window.offset, window.started, "", value)
+                self._bury(record, BadEventError("schema", str(error), "/context"))
+                self._mute(window, "dead")
+
+    def _bury(self, record: Record, error: BadEventError) -> None:
+        letter = DeadLetter(
+            record.offset, record.stamp, error.reason, error.detail, error.pointer, record.value
+        )
+        self.dead.append(letter)
+
+    def _memory(self) -> int:
+        longest = self.config.longest_window_ms
+        return self.clock + longest + max(longest, MIN_MEMORY_MS)
+
+
+def _name(event: Event) -> str:
+    return str(event.__struct_config__.tag)
+
+
+def _schemas(config: EngineConfig) -> dict[str, Schema]:
+    return {name: policy.schema for name, policy in config.policies.items()}

@@ -1,0 +1,136 @@
+"""What the joiner holds of a request: an open reward window, or records that came too early."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.config import RecommenderConfig
+from streams.events import Activation, Feedback, Impression
+
+__all__ = ["DeadLetter", "Early", "Outcome", "Window"]
+
+Floats = NDArray[np.float64]
+
+
+class Outcome(NamedTuple):
+    """Slots of one slate, learned together, produced by the record at ``offset``.
+
+    ``time_ms`` is when the rewards became final: the feedback's stamp, or the window's deadline.
+    It never goes back from one outcome to the next.
+    """
+
+    offset: int
+    policy: str
+    item_ids: tuple[str, ...]
+    x: Floats  # (d,), shared by the slots
+    reward: tuple[float, ...]
+    weight: float
+    time_ms: int
+
+
+class DeadLetter(NamedTuple):
+    """A record that could not be used, and why."""
+
+    offset: int
+    stamp: int
+    reason: str
+    detail: str
+    pointer: str
+    value: bytes
+
+
+class Early:
+    """A feedback or activation that waits for its impression."""
+
+    __slots__ = ("alive", "deadline", "event", "offset", "started")
+
+    def __init__(
+        self, event: Feedback | Activation, offset: int, started: int, deadline: int
+    ) -> None:
+        self.event = event
+        self.offset = offset
+        self.started = started
+        self.deadline = deadline
+        self.alive = True
+
+
+class Window:
+    """An impression whose reward window runs.
+
+    ``recommender`` is the configuration in force when it opened; None when its slots are not
+    learned (unknown recommender, policy gone): the window then only tells its feedback apart
+    from orphans. ``slots`` are those learned, None for a deferred slate not yet activated.
+    """
+
+    __slots__ = (
+        "alive",
+        "deadline",
+        "events",
+        "forget",
+        "impression",
+        "learned",
+        "offset",
+        "recommender",
+        "rewards",
+        "settled",
+        "slots",
+        "started",
+        "unlearned",
+        "x",
+    )
+
+    def __init__(
+        self,
+        impression: Impression,
+        offset: int,
+        recommender: RecommenderConfig | None,
+        x: Floats | None,
+    ) -> None:
+        self.impression = impression
+        self.offset = offset
+        self.recommender = recommender
+        self.x = x
+        self.slots: frozenset[int] | None = None
+        if not impression.deferred:
+            self.slots = frozenset(range(len(impression.slate)))
+        self.started = 0  # clock when it opened, ms
+        self.deadline = 0
+        self.forget = 0
+        self.settled = False  # whether the impression has its fate
+        self.rewards: dict[int, float] = {}  # by slot: the first feedback's
+        self.unlearned = 0  # feedback among them that is still pending
+        self.learned: set[int] = set()
+        self.events: set[str] = set()  # event ids seen
+        self.alive = True
+
+    def find_slot(self, feedback: Feedback) -> int | None:
+        """Slot that the feedback is about, None when its item was not shown there."""
+        slate = self.impression.slate
+        if feedback.slot is not None:
+            shown = feedback.slot < len(slate)
+            same = shown and slate[feedback.slot].item_id == feedback.item_id
+            return feedback.slot if same else None
+        for slot, item in enumerate(slate):
+            if item.item_id == feedback.item_id:
+                return slot
+        return None
+
+    def outcome(self, offset: int, slots: list[int], time_ms: int) -> Outcome:
+        """Make the outcome of some slots; marks them learned."""
+        assert self.recommender is not None  # noqa: S101
+        assert self.x is not None  # noqa: S101
+        self.learned.update(slots)
+        default = self.recommender.default_reward
+        slate = self.impression.slate
+        return Outcome(
+            offset=offset,
+            policy=self.recommender.policy,
+            item_ids=tuple(slate[slot].item_id for slot in slots),
+            x=self.x,
+            reward=tuple(self.rewards.get(slot, default) for slot in slots),
+            weight=self.impression.weight,
+            time_ms=time_ms,
+        )

@@ -1,0 +1,246 @@
+"""A shard: what one partition's log has taught every policy. A pure fold, live and in replay."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.batches import Outcomes
+from engine.policy import Policy
+from engine.state import State
+from streams.align import align_state
+from streams.config import EngineConfig
+from streams.counts import Counts
+from streams.errors import BadEventError, StoreError
+from streams.events import Control, Event, decode_event
+from streams.join import Joiner, JoinPoint
+from streams.log.base import EVENTS, EventLog, Record
+from streams.requests import DeadLetter, Outcome
+
+__all__ = ["Replayed", "Shard", "Snapshot", "replay_log"]
+
+BATCH = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Everything a shard is restored from: what a store gives back."""
+
+    join_point: JoinPoint
+    next_offset: int
+    clock: int
+    config: EngineConfig
+    counts: Counts
+    closed: Mapping[str, int]
+    states: Mapping[str, State]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What folding a whole log gives."""
+
+    config: EngineConfig
+    policies: dict[str, Policy]
+    states: dict[str, State]
+    counts: Counts
+    hash: str
+    next_offset: int
+
+
+class Shard:
+    """Joiner and the states its outcomes move.
+
+    Parameters
+    ----------
+    config
+        What is in force before the first record; control records change it.
+    fixed
+        Keep to ``config`` and pass over control records: to learn a log anew.
+
+    Attributes
+    ----------
+    touched
+        Items learned from since the caller last cleared it, by policy.
+    rebuilt
+        Policies whose state a control record replaced since then.
+    """
+
+    def __init__(self, config: EngineConfig | None = None, *, fixed: bool = False) -> None:
+        self.config = config or EngineConfig()
+        self.joiner = Joiner(JoinPoint(0, 0, self.config), fixed=fixed)
+        self.policies: dict[str, Policy] = _build(self.config)
+        self.states = {name: policy.init() for name, policy in self.policies.items()}
+        self.touched: dict[str, dict[str, None]] = {}
+        self.rebuilt: set[str] = set()
+
+    @classmethod
+    def restore(cls, snapshot: Snapshot, poll: Callable[[int, int], Iterable[Record]]) -> Shard:
+        """Rebuild the shard of a commit, reading its open requests again from the log.
+
+        Parameters
+        ----------
+        poll
+            Gives records ``[offset, offset + n)`` of the partition.
+
+        Raises
+        ------
+        StoreError
+            When the log does not hold what the commit was made of.
+        """
+        shard = cls(snapshot.config)
+        shard.states = dict(snapshot.states)
+        shard.joiner = Joiner(snapshot.join_point)
+        shard.joiner.skip(dict(snapshot.closed))
+        while shard.joiner.next_offset < snapshot.next_offset:
+            start = shard.joiner.next_offset
+            records = list(poll(start, min(BATCH, snapshot.next_offset - start)))
+            if not records:
+                raise StoreError(
+                    f"the log ends at offset {start}, the stored state at "
+                    f"{snapshot.next_offset}: records were lost. Learn anew from the log by "
+                    "moving the state file away"
+                )
+            for record in records:
+                shard.joiner.add(record, _decode(record))
+        shard.joiner.resume(snapshot.counts, dict(snapshot.closed))
+        shard._check_restored(snapshot)
+        return shard
+
+    @property
+    def next_offset(self) -> int:
+        """Offset of the first record not folded in."""
+        return self.joiner.next_offset
+
+    @property
+    def counts(self) -> Counts:
+        """Fates of the records folded in."""
+        return self.joiner.counts
+
+    def fold(self, records: Iterable[Record]) -> None:
+        """Take in records, in order. How they are cut into calls leaves no trace in state."""
+        for record in records:
+            event = _decode(record)
+            self.joiner.add(record, event)
+            if isinstance(event, Control):
+                self._learn()  # what closed at this record was joined under the old settings
+                self._reconfigure()
+        self._learn()
+
+    def take_dead(self) -> list[DeadLetter]:
+        """Dead letters since the last call."""
+        dead, self.joiner.dead = self.joiner.dead, []
+        return dead
+
+    def settle(self) -> None:
+        """Move every landmark to the clock, so that states are canonical to save or derive."""
+        for name, policy in self.policies.items():
+            policy.decay(self.states[name], self.joiner.clock)
+
+    def hash(self) -> str:
+        """Sha-256 over every policy's name, settings and state: equal for equal log prefixes."""
+        self.settle()
+        digest = hashlib.sha256()
+        for name in sorted(self.policies):
+            parts = (name, self.policies[name].state_hash, self.states[name].hash())
+            digest.update("\0".join((*parts, "")).encode())
+        return digest.hexdigest()
+
+    def _reconfigure(self) -> None:
+        if self.joiner.config is self.config:
+            return
+        before, self.config = self.policies, self.joiner.config
+        self.policies = _build(self.config)
+        states = {}
+        for name, policy in self.policies.items():
+            states[name] = align_state(policy, before.get(name), self.states.get(name))
+            if states[name] is not self.states.get(name):
+                self.rebuilt.add(name)
+                self.touched.pop(name, None)
+        self.rebuilt.update(self.states.keys() - states.keys())
+        self.states = states
+
+    def _learn(self) -> None:
+        outcomes, self.joiner.outcomes = self.joiner.outcomes, []
+        by_policy: dict[str, list[Outcome]] = {}
+        for outcome in outcomes:
+            by_policy.setdefault(outcome.policy, []).append(outcome)
+        for name, group in by_policy.items():
+            batch = _batch(group)
+            self.policies[name].update(self.states[name], batch)
+            self.touched.setdefault(name, {}).update(dict.fromkeys(batch.item_ids))
+
+    def _check_restored(self, snapshot: Snapshot) -> None:
+        joiner = self.joiner
+        found = (joiner.clock, joiner.pending(), joiner.config == snapshot.config)
+        stored = (snapshot.clock, snapshot.counts.pending, True)
+        if found != stored:
+            raise StoreError(
+                f"folding the log again gives (clock, pending, same settings) {found}; stored "
+                f"are {stored}: this is not the log the state was learned from. Learn anew by "
+                "moving the state file away"
+            )
+
+
+def replay_log(
+    log: EventLog,
+    config: EngineConfig | None = None,
+    *,
+    limit: int = BATCH,
+    progress: Callable[[int], None] | None = None,
+) -> Replayed:
+    """Fold a whole log in one pass: to the live state, bit for bit, when nothing is given.
+
+    Parameters
+    ----------
+    config
+        Learn under these settings in place of the log's own.
+    limit
+        Records read at once.
+    progress
+        Called with the offset reached after every batch.
+
+    Raises
+    ------
+    LogError
+        When the log cannot be read.
+    """
+    shard = Shard(config, fixed=config is not None)
+    while records := log.poll(EVENTS, shard.next_offset, limit):
+        shard.fold(records)
+        shard.take_dead()
+        if progress is not None:
+            progress(shard.next_offset)
+    digest = shard.hash()
+    return Replayed(
+        config=shard.config,
+        policies=shard.policies,
+        states=shard.states,
+        counts=shard.counts,
+        hash=digest,
+        next_offset=shard.next_offset,
+    )
+
+
+def _decode(record: Record) -> Event | BadEventError:
+    try:
+        return decode_event(record.value)
+    except BadEventError as error:
+        return error
+
+
+def _build(config: EngineConfig) -> dict[str, Policy]:
+    return {name: policy.build(name) for name, policy in config.policies.items()}
+
+
+def _batch(outcomes: list[Outcome]) -> Outcomes:
+    sizes = [len(outcome.item_ids) for outcome in outcomes]
+    return Outcomes(
+        item_ids=[item_id for outcome in outcomes for item_id in outcome.item_ids],
+        x=np.repeat(np.stack([outcome.x for outcome in outcomes]), sizes, axis=0),
+        reward=np.array([r for outcome in outcomes for r in outcome.reward], dtype=np.float64),
+        weight=np.repeat(np.array([outcome.weight for outcome in outcomes], float), sizes),
+        time_ms=np.repeat(np.array([o.time_ms for o in outcomes], np.int64), sizes),
+    )

@@ -1,0 +1,73 @@
+"""The state store's tables: portable SQL, the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
+
+__all__ = ["BASE", "CLOSED", "DEAD", "DELTA", "FORMAT", "METADATA", "META", "SHARD"]
+
+FORMAT = 1
+METADATA = MetaData()
+
+META = Table("meta", METADATA, Column("format", Integer, primary_key=True, autoincrement=False))
+
+
+def _of_shard() -> tuple[Column[str], Column[int]]:
+    return (
+        Column("topic", String(64), primary_key=True),
+        Column("part", Integer, primary_key=True, autoincrement=False),
+    )
+
+
+# One small row a partition: what commits compare and swap. Blobs live elsewhere, because
+# updating a row rewrites all of it.
+SHARD = Table(
+    "shard",
+    METADATA,
+    *_of_shard(),
+    Column("log", String(64), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("clock", BigInteger, nullable=False),
+    Column("join_offset", BigInteger, nullable=False),
+    Column("join_clock", BigInteger, nullable=False),
+    Column("delta_bytes", BigInteger, nullable=False),
+    Column("base_bytes", BigInteger, nullable=False),
+    Column("counts", Text, nullable=False),
+    Column("config", Text, nullable=False),
+    Column("join_config", Text, nullable=False),
+)
+
+
+def _bodies(name: str) -> Table:
+    return Table(
+        name,
+        METADATA,
+        *_of_shard(),
+        Column("seq", BigInteger, primary_key=True, autoincrement=False),
+        Column("body", LargeBinary, nullable=False),
+    )
+
+
+DELTA = _bodies("delta")
+BASE = _bodies("base")
+
+CLOSED = Table(
+    "closed",
+    METADATA,
+    *_of_shard(),
+    Column("request_id", String(256), primary_key=True),
+    Column("forget", BigInteger, nullable=False, index=True),
+)
+
+DEAD = Table(
+    "dead_letter",
+    METADATA,
+    Column("source", String(128), primary_key=True),  # topic-partition-offset
+    Column("stamp", BigInteger, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("pointer", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+)
