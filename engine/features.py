@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import msgspec
 import numpy as np
@@ -137,13 +137,14 @@ class Schema:
 
 
 def _feature(entry: dict[str, object]) -> Numeric | Categorical:
+    kinds: dict[str, type[Numeric] | type[Categorical]]
     kinds = {"numeric": Numeric, "categorical": Categorical}
     kind = entry.pop("type", None)
     if not isinstance(kind, str) or kind not in kinds:
         raise ConfigError(
             f"feature {entry.get('name')!r} has type {kind!r}; give one of {sorted(kinds)}"
         )
-    unknown = sorted(set(entry) - {field for field in kinds[kind].__dataclass_fields__})
+    unknown = sorted(set(entry) - {field.name for field in fields(kinds[kind])})
     if unknown:
         raise ConfigError(f"feature {entry.get('name')!r} has unknown settings {unknown}")
     try:

@@ -94,18 +94,14 @@ class Exploration(Protocol):
 class SlateRule(Protocol):
     """How a list is made of an exploration."""
 
-    floor: float
-
-    def rank(
-        self, exploration: Exploration, belief: Belief, requests: Requests, k: int, seed: int
-    ) -> Slates:
-        """Make a list of ``k`` for every request."""
+    def check(self, exploration: Exploration, family: str) -> None:
+        """Raise ``ConfigError`` when the lists' propensities could not be stated."""
         ...
 
-    def score(
+    def draw(
         self, exploration: Exploration, belief: Belief, requests: Requests, picks: Ints, seed: int
     ) -> Slates:
-        """State the propensities of given lists."""
+        """Fill ``picks`` (-1: draw; else: taken as given) and state each one's propensity."""
         ...
 
 

@@ -102,10 +102,11 @@ class State:
         if steps <= 0:
             return
         self.landmark += steps * self.half_life_ms
-        for sums in self._sums.values():
-            sums *= 0.5 ** min(steps, MAX_HALVINGS)
+        for name, sums in self._sums.items():
+            halved = sums * 0.5 ** min(steps, MAX_HALVINGS)
             # Below this a sum could reach the subnormal range, where halving is no longer exact.
-            sums[np.abs(sums) < NEGLIGIBLE] = 0.0
+            halved[np.abs(halved) < NEGLIGIBLE] = 0.0
+            self._sums[name] = halved
 
     def hash(self) -> str:
         """Sha-256 of the sums with items in id order: equal for equal knowledge, to the bit."""

@@ -1,0 +1,1 @@
+"""How beliefs become choices, and the probability of each choice."""

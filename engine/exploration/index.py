@@ -27,7 +27,7 @@ class Greedy:
         self, belief: Belief, requests: Requests, picks: Ints, *, seed: int, floor: float
     ) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
-        return _draw(belief.mean, belief, requests, picks, seed, floor)
+        return _draw(belief.mean, belief, requests, picks, seed=seed, mass=floor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Epsilon:
     ) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
         mass = 1.0 - (1.0 - floor) * (1.0 - self.epsilon)
-        return _draw(belief.mean, belief, requests, picks, seed, mass)
+        return _draw(belief.mean, belief, requests, picks, seed=seed, mass=mass)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +69,11 @@ class UCB:
     ) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
         index = belief.mean + self.alpha * belief.sd
-        return _draw(index, belief, requests, picks, seed, floor)
+        return _draw(index, belief, requests, picks, seed=seed, mass=floor)
 
 
 def _draw(
-    index: Floats, belief: Belief, requests: Requests, picks: Ints, seed: int, mass: float
+    index: Floats, belief: Belief, requests: Requests, picks: Ints, *, seed: int, mass: float
 ) -> Slates:
     propensity = np.empty(picks.shape)
     draw_by_index(
@@ -86,11 +86,19 @@ def _draw(
         picks,
         propensity,
     )
-    return gather_slates(belief, requests, picks, propensity, np.zeros(picks.shape), "exact")
+    return gather_slates(
+        belief, requests, picks, propensity, error=np.zeros(picks.shape), method="exact"
+    )
 
 
 def gather_slates(
-    belief: Belief, requests: Requests, picks: Ints, propensity: Floats, error: Floats, method: str
+    belief: Belief,
+    requests: Requests,
+    picks: Ints,
+    propensity: Floats,
+    *,
+    error: Floats,
+    method: str,
 ) -> Slates:
     """Join picks and their propensities with their scores."""
     greedy = np.empty(picks.shape, dtype=np.bool_)

@@ -20,7 +20,7 @@ __all__ = ["QUADRATURE_BOUND", "Thompson"]
 
 
 QUADRATURE_BOUND = 1e-6
-"""Largest absolute error of a probability by quadrature, tested over seven decades of spread."""
+"""Largest absolute error of a probability by quadrature, tested over eight decades of spread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,4 +71,5 @@ class Thompson:
             method = "quadrature"
         left = np.diff(requests.offsets)[:, None] - np.arange(picks.shape[1])
         propensity = (1.0 - floor) * wins + floor / left
-        return gather_slates(belief, requests, picks, propensity, (1.0 - floor) * error, method)
+        error = (1.0 - floor) * error
+        return gather_slates(belief, requests, picks, propensity, error=error, method=method)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -32,18 +32,19 @@ def kernel(signature: str, *, scoring: bool = False) -> Callable[[Function], Fun
     """
 
     def decorate(function: Function) -> Function:
-        compiled = numba.njit(
-            cache=True, nogil=True, error_model="numpy", fastmath=SCORING if scoring else False
-        )(function)
+        fastmath = SCORING if scoring else False
+        compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fastmath)(
+            function
+        )
         compiled.ahead = signature
-        return compiled  # type: ignore[no-any-return]
+        return cast("Function", compiled)
 
     return decorate
 
 
 def inline(function: Function) -> Function:
     """Compile a scalar helper that kernels call; it takes the types it is called with."""
-    return numba.njit(nogil=True, error_model="numpy", inline="never")(function)  # type: ignore[no-any-return]
+    return cast("Function", numba.njit(nogil=True, error_model="numpy")(function))
 
 
 def warm_up() -> int:

@@ -35,14 +35,14 @@ def combine1(key: np.uint64, part: np.uint64) -> np.uint64:
 @inline
 def uniform1(key: np.uint64) -> float:
     """Return a number in (0, 1), one of 2⁵³, never an end."""
-    return (np.float64(key >> np.uint64(11)) + 0.5) * 1.1102230246251565e-16
+    return float((np.float64(key >> np.uint64(11)) + 0.5) * 1.1102230246251565e-16)
 
 
 @inline
 def normal1(key: np.uint64) -> float:
     """Return a standard normal number (Box and Muller 1958)."""
     radius = np.sqrt(-2.0 * np.log(uniform1(key)))
-    return radius * np.cos(6.283185307179586 * uniform1(mix1(key)))
+    return float(radius * np.cos(6.283185307179586 * uniform1(mix1(key))))
 
 
 @inline
@@ -65,7 +65,7 @@ def log_gamma_draw1(key: np.uint64, shape: float) -> float:
             v = v * v * v
             u = uniform1(combine1(key, np.uint64(3)))
             if np.log(u) < 0.5 * z * z + d - d * v + d * np.log(v):
-                return boost + np.log(d * v)
+                return float(boost + np.log(d * v))
 
 
 @inline
@@ -73,4 +73,4 @@ def beta1(key: np.uint64, a: float, b: float) -> float:
     """Return a Beta(a, b) number."""
     success = log_gamma_draw1(combine1(key, np.uint64(5)), a)
     failure = log_gamma_draw1(combine1(key, np.uint64(6)), b)
-    return 1.0 / (1.0 + np.exp(failure - success))
+    return float(1.0 / (1.0 + np.exp(failure - success)))

@@ -18,13 +18,16 @@ Keys = NDArray[np.uint64]
 
 AUDIT = np.uint64(14)  # draws that estimate a probability never decide a slate
 REACH = 6.5  # standard deviations kept on either side of a mean; Φ(-6.5) is 4e-11
-PANEL = 1.5  # widest panel, in the least standard deviation it meets
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
+PANEL = 2.5  # widest panel, in the least standard deviation it meets
+NEGLIGIBLE = -35.0  # log of a panel's mass not worth integrating
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(10)
 
 
 @inline
 def log_normal_cdf1(z: float) -> float:
-    """Return log Φ(z)."""
+    """Return log Φ(z), at least -700: a sum of larger ones could not be taken apart again."""
+    if z < -37.0:
+        return -700.0
     if z < -10.0:
         # Asymptotic series, relative error below 1e-6 here; Abramowitz and Stegun 26.2.12.
         zz = 1.0 / (z * z)
@@ -45,18 +48,35 @@ def kth_largest_lower_end1(mean: Floats, sd: Floats, k: int) -> float:
                 top[at] = top[at - 1]
                 at -= 1
             top[at] = value
-    return top[k - 1]
+    return float(top[k - 1])
 
 
 @inline
 def least_sd1(mean: Floats, sd: Floats, left: float, right: float) -> float:
     """Return the least sd of the beliefs that vary between ``left`` and ``right``."""
-    least = np.inf
+    least: float = np.inf
     for j in range(len(mean)):
         reach = REACH * sd[j]
         if sd[j] < least and mean[j] - reach < right and mean[j] + reach > left:
             least = sd[j]
-    return least
+    return float(least)
+
+
+@inline
+def log_reach1(mean: Floats, sd: Floats, x: float, k: int) -> float:
+    """Return the most that log P(all draws but k lie below ``x``) can be."""
+    least = np.zeros(k)
+    total = 0.0
+    for j in range(len(mean)):
+        value = log_normal_cdf1((x - mean[j]) / sd[j])
+        total += value
+        if value < least[k - 1]:
+            at = k - 1
+            while at > 0 and least[at - 1] > value:
+                least[at] = least[at - 1]
+                at -= 1
+            least[at] = value
+    return float(total - np.sum(least))
 
 
 @kernel("void(f8[::1], f8[::1], i8[::1], i8[:,::1], f8[:,::1])")
@@ -65,7 +85,7 @@ def integrate_normal_wins(
 ) -> None:
     """Writes: probability. That each pick's N(mean, sd²) draw is the highest of those left.
 
-    ``∫ φ_i(x) Π_{j≠i} Φ_j(x) dx`` by 12-point Gauss–Legendre on panels bisected until none is
+    ``∫ φ_i(x) Π_{j≠i} Φ_j(x) dx`` by 10-point Gauss–Legendre on panels bisected until none is
     wider than ``PANEL`` of the least sd that varies in it. ``Σ log Φ`` is taken once per node for
     all slots: each slot removes the item taken before it. mean and sd ``(offsets[-1],)``, sd > 0;
     picks and probability ``(n, k)``.
@@ -84,6 +104,8 @@ def integrate_normal_wins(
         while depth > 0:
             depth -= 1
             left, right = stack[depth, 0], stack[depth, 1]
+            if log_reach1(mu, sigma, right, k) < NEGLIGIBLE:
+                continue
             middle = 0.5 * (left + right)
             if right - left > PANEL * least_sd1(mu, sigma, left, right) and left < middle < right:
                 stack[depth, 0], stack[depth, 1] = middle, right
@@ -143,5 +165,7 @@ def estimate_beta_wins(
             for slot in range(k):
                 pick = picks[i, slot]
                 if value[pick] == np.max(value):
-                    probability[i, slot] += 1.0 / draws
+                    probability[i, slot] += 1.0
                 value[pick] = -1.0
+        for slot in range(k):
+            probability[i, slot] /= draws

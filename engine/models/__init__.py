@@ -1,0 +1,1 @@
+"""Beliefs, one file a family: mean and spread per candidate, from raw sums."""

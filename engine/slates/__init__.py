@@ -1,0 +1,1 @@
+"""How a list is made of an exploration."""

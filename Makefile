@@ -1,0 +1,38 @@
+PYTHON ?= python3
+BIN := .venv/bin
+DATA := $(wildcard ../shared/data)
+export SLATESTREAM_DATA ?= $(DATA)
+
+.PHONY: run test lint bench clean
+
+run: .venv/run ## set up and start the demo
+	$(BIN)/slatestream demo $(ARGS)
+
+test: .venv/dev ## set up and run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev ## style, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev ## speed, beside plain NumPy
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## forget the set-up
+	rm -rf .venv .cache build dist *.egg-info
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| (echo "slatestream needs Python 3.11 or later; give it as PYTHON=..." && exit 1)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+
+.venv/run: .venv/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch .venv/run $@

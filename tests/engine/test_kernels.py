@@ -1,0 +1,186 @@
+"""Every compiled kernel beside its slow twin, on random input."""
+
+import importlib
+import pkgutil
+
+import numpy as np
+import pytest
+import scipy.stats
+
+import engine.kernels
+from engine.kernels.linear import derive_ridge, predict_linear
+from engine.kernels.slates import draw_by_beta, draw_by_index, draw_by_normal, mark_greedy
+from engine.kernels.sums import add_rows, update_gram
+from engine.kernels.thompson import estimate_beta_wins, integrate_normal_wins
+from tests import naive
+
+RNG = np.random.default_rng
+
+
+def batch(rng, n=6, most=9):
+    sizes = rng.integers(3, most + 1, n)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    item_keys = rng.integers(0, 2**63, offsets[-1], dtype=np.uint64)
+    keys = rng.integers(0, 2**63, n, dtype=np.uint64)
+    return offsets, item_keys, keys
+
+
+@pytest.mark.parametrize("d", [1, 2, 7])
+def test_sums_and_ridge_equal_their_twins(d):
+    rng = RNG(d)
+    m, n = 5, 200
+    rows = rng.integers(0, m, n)
+    x, reward, weight = rng.normal(size=(n, d)), rng.random(n), rng.random(n) + 0.5
+    gram, moment, total = np.zeros((m, d * (d + 1) // 2)), np.zeros((m, d)), np.zeros(m)
+    twin = gram.copy(), moment.copy()
+    update_gram(gram, moment, rows, x, reward, weight)
+    naive.update_gram(*twin, rows, x, reward, weight)
+    np.testing.assert_allclose(gram, twin[0], rtol=1e-12)
+    np.testing.assert_allclose(moment, twin[1], rtol=1e-12)
+    add_rows(total, rows, reward)
+    np.testing.assert_allclose(total, np.bincount(rows, reward, m), rtol=1e-12)
+
+    theta, covariance = np.empty_like(moment), np.empty_like(gram)
+    assert derive_ridge(gram, moment, 0.3, theta, covariance) == 0
+    expected = naive.derive_ridge(gram, moment, 0.3)
+    np.testing.assert_allclose(theta, expected[0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(covariance, expected[1], rtol=1e-9, atol=1e-12)
+
+    offsets = np.array([0, 3, 3, 8])
+    rows = rng.integers(0, m, 8)
+    mean, sd = np.empty(8), np.empty(8)
+    predict_linear(theta, covariance, x[:3].copy(), offsets, rows, mean, sd)
+    expected = naive.predict_linear(theta, covariance, x[:3], offsets, rows)
+    np.testing.assert_allclose(mean, expected[0], rtol=1e-9)
+    np.testing.assert_allclose(sd, expected[1], rtol=1e-9)
+
+
+def test_ridge_counts_rows_that_are_not_positive_definite():
+    gram = np.array([[1.0, 0.0, 1.0], [-1.0, 0.0, 1.0]])
+    theta, covariance = np.zeros((2, 2)), np.zeros((2, 3))
+    assert derive_ridge(gram, np.ones((2, 2)), 0.1, theta, covariance) == 1
+    assert theta[0, 0] > 0
+    assert not theta[1].any()
+
+
+@pytest.mark.parametrize("mass", [0.0, 0.3, 1.0])
+def test_slates_equal_their_twins(mass):
+    rng = RNG(7)
+    seed, k = np.uint64(3), 3
+    offsets, item_keys, keys = batch(rng, n=40)
+    index = rng.integers(0, 4, offsets[-1]).astype(float)  # whole numbers: many ties
+    mean, sd = rng.normal(size=offsets[-1]), rng.random(offsets[-1]) + 0.1
+    a, b = rng.random(offsets[-1]) * 3 + 0.1, rng.random(offsets[-1]) * 3 + 0.1
+    by_index, by_normal, by_beta = (np.full((len(keys), k), -1) for _ in range(3))
+    propensity = np.empty(by_index.shape)
+    draw_by_index(index, offsets, item_keys, keys, seed, mass, by_index, propensity)
+    draw_by_normal(mean, sd, offsets, item_keys, keys, seed, mass, by_normal)
+    draw_by_beta(a, b, offsets, item_keys, keys, seed, mass, by_beta)
+    for i, key in enumerate(keys):
+        at = slice(offsets[i], offsets[i + 1])
+        own = item_keys[at]
+
+        def indexed(_, j, at=at):
+            return index[at][j]
+
+        def normal(slot_key, j, at=at, own=own):
+            draw = naive.normal(naive.combine(slot_key, naive.BELIEF, own[j]))
+            return mean[at][j] + sd[at][j] * draw
+
+        def beta(slot_key, j, at=at, own=own):
+            return naive.beta(naive.combine(slot_key, naive.BELIEF, own[j]), a[at][j], b[at][j])
+
+        assert list(by_index[i]) == naive.draw_slate(indexed, own, key, seed, mass, k)
+        assert list(by_normal[i]) == naive.draw_slate(normal, own, key, seed, mass, k)
+        assert list(by_beta[i]) == naive.draw_slate(beta, own, key, seed, mass, k)
+        expected = naive.index_propensity(index[at], by_index[i], mass)
+        np.testing.assert_allclose(propensity[i], expected, rtol=1e-12)
+
+
+def test_given_picks_are_kept():
+    offsets, item_keys, keys = batch(RNG(1), n=1, most=4)
+    picks = np.array([[2, 0]])
+    propensity = np.empty((1, 2))
+    draw_by_index(
+        np.zeros(offsets[-1]), offsets, item_keys, keys, np.uint64(0), 0.0, picks, propensity
+    )
+    assert picks.tolist() == [[2, 0]]
+    assert propensity.tolist() == [[1 / offsets[-1], 1 / (offsets[-1] - 1)]]
+
+
+def test_greedy_marks_the_highest_mean_left():
+    greedy = np.empty((2, 2), dtype=bool)
+    mark_greedy(
+        np.array([1.0, 3, 2, 5, 5]), np.array([0, 3, 5]), np.array([[1, 0], [1, 0]]), greedy
+    )
+    assert greedy.tolist() == [[True, False], [True, True]]
+
+
+def test_quadrature_holds_its_bound_over_eight_decades_of_spread():
+    rng, worst = RNG(0), 0.0
+    for _ in range(60):
+        m = int(rng.integers(2, 25))
+        mean = rng.normal(size=m) * 10 ** rng.uniform(-3, 0)
+        sd = 10 ** rng.uniform(-rng.uniform(0, 8), 0, size=m)
+        picks = rng.permutation(m)[None, : min(m, 4)]
+        stated = np.empty(picks.shape)
+        integrate_normal_wins(mean, sd, np.array([0, m]), picks, stated)
+        left = list(range(m))
+        for slot, pick in enumerate(picks[0]):
+            true = naive.normal_win(mean[left], sd[left], left.index(pick))
+            worst = max(worst, abs(true - stated[0, slot]))
+            left.remove(pick)
+    assert worst < 1e-8, "the bound stated to users is 1e-6"
+
+
+def test_quadrature_of_all_candidates_sums_to_one():
+    rng = RNG(5)
+    mean, sd = rng.normal(size=300) * 0.1, np.exp(rng.normal(size=300)) * 0.1
+    total = 0.0
+    for pick in range(300):
+        wins = np.empty((1, 1))
+        integrate_normal_wins(mean, sd, np.array([0, 300]), np.array([[pick]]), wins)
+        total += wins[0, 0]
+    assert abs(total - 1) < 1e-7
+
+
+def test_monte_carlo_agrees_with_quadrature_where_beta_is_nearly_normal():
+    rng = RNG(2)
+    mean, n = rng.uniform(0.4, 0.6, 5), 4000.0
+    a, b = mean * n, (1 - mean) * n
+    sd = np.sqrt(mean * (1 - mean) / (n + 1))
+    offsets, picks = np.array([0, 5]), np.array([[3, 1, 0]])
+    keys, item_keys = np.array([9], dtype=np.uint64), np.arange(5, dtype=np.uint64)
+    estimate, exact = np.empty(picks.shape), np.empty(picks.shape)
+    draws = 40_000
+    estimate_beta_wins(a, b, offsets, item_keys, keys, np.uint64(0), draws, picks, estimate)
+    integrate_normal_wins(mean, sd, offsets, picks, exact)
+    assert np.all(np.abs(estimate - exact) < 5 * np.sqrt(exact * (1 - exact) / draws) + 2e-3)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.02, 0.05), (0.7, 3.0), (1.0, 1.0), (40.0, 900.0)])
+def test_beta_draws_exceed_one_half_as_often_as_beta_does(a, b):
+    n = 20_000
+    keys = np.array([naive.mix(i) for i in range(n)], dtype=np.uint64)
+    picks = np.full((n, 1), -1)
+    # The draw of an item beats a near-certain 1/2 with the chance that Beta(a, b) exceeds 1/2.
+    ab = np.tile([a, 1e9], n), np.tile([b, 1e9], n)
+    offsets, item_keys = np.arange(n + 1) * 2, np.tile(np.array([1, 2], dtype=np.uint64), n)
+    draw_by_beta(*ab, offsets, item_keys, keys, np.uint64(0), 0.0, picks)
+    expected = scipy.stats.beta(a, b).sf(0.5)
+    assert abs(np.mean(picks == 0) - expected) < 5 * np.sqrt(expected * (1 - expected) / n) + 1e-4
+
+
+def test_everything_compiled_has_a_signature_and_lives_in_kernels(root):
+    for folder in ("engine", "streams", "api", "simulator"):
+        for path in (root / folder).rglob("*.py"):
+            if path.name != "compile.py":
+                assert "njit" not in path.read_text(), f"{path} compiles by itself"
+    compiled = [
+        member
+        for info in pkgutil.walk_packages(engine.kernels.__path__, "engine.kernels.")
+        for name, member in vars(importlib.import_module(info.name)).items()
+        if hasattr(member, "py_func") and not name.endswith("1")
+    ]
+    assert len(compiled) >= 10
+    assert all(hasattr(member, "ahead") for member in compiled)

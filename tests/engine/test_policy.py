@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+
+from engine.batches import Candidates, Outcomes, Requests
+from engine.errors import ConfigError, ShapeError
+from engine.registry import make_policy, policy_names
+from tests.engine.worlds import ITEMS, SCHEMA, learned, outcomes, policy, requests
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        ("linear-tompson", "did you mean 'linear-thompson'"),
+        ("linear-ucb:alfa=1", "did you mean 'alpha'"),
+        ("linear-ucb:epsilon=1", "unknown"),
+        ("linear-ucb:alpha=x", "alpha=number"),
+        ("linear-ucb:alpha", "with '='"),
+        ("linear-ucb:alpha=-1", "above 0"),
+        ("linear-ucb:alpha=nan", "above 0"),
+        ("linear-ucb:ridge=0", "above 0"),
+        ("beta-greedy:prior_a=0", "above 0"),
+        ("beta-epsilon:epsilon=1.5", "0 to 1"),
+        ("linear-ucb:floor=-0.1", "0 to 1"),
+        ("beta-thompson:draws=0", "1 or more"),
+        ("beta-thompson:floor=0", "Monte Carlo"),
+        ("linear-ucb:half_life_seconds=-1", "0 (never)"),
+        ("uniform:alpha=1", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_wrong_specs_are_refused_with_the_way_out(spec, hint):
+    with pytest.raises(ConfigError) as caught:
+        make_policy(spec)
+    assert hint in str(caught.value)
+
+
+def test_names_are_the_ones_promised():
+    kinds = ("greedy", "epsilon", "ucb", "thompson")
+    promised = {"uniform", *(f"{model}-{kind}" for model in ("linear", "beta") for kind in kinds)}
+    assert set(policy_names()) == promised
+
+
+def test_uniform_is_exactly_uniform():
+    made, state = learned("uniform")
+    posterior = made.derive(state)
+    slates = made.rank(posterior, requests(posterior, items=ITEMS), 3)
+    np.testing.assert_allclose(slates.propensity, [[1 / 7, 1 / 6, 1 / 5]] * 5, rtol=1e-12)
+    assert slates.method == "exact"
+
+
+@pytest.mark.parametrize("k", [0, -1, 9])
+def test_slates_longer_than_the_candidates_are_refused(k):
+    made, state = learned("linear-ucb")
+    posterior = made.derive(state)
+    with pytest.raises(ShapeError, match="k is"):
+        made.rank(posterior, requests(posterior), k)
+
+
+@pytest.mark.parametrize("picks", [[[0, 0]], [[0, 8]], [[-1, 2]], [[0, 1], [0, 1]]])
+def test_picks_that_are_no_slate_are_refused(picks):
+    made, state = learned("linear-ucb")
+    posterior = made.derive(state)
+    with pytest.raises(ShapeError, match="picks"):
+        made.score(posterior, requests(posterior, n=1), np.array(picks))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"reward": np.ones(2)},
+        {"x": np.ones((3, 5, 1))},
+        {"reward": np.array([1, np.nan, 0])},
+        {"x": np.full((3, 5), np.inf)},
+        {"weight": np.array([1.0, 0.0, 1.0])},
+        {"weight": np.array([1.0, -1.0, 1.0])},
+        {"weight": np.array([1.0, np.inf, 1.0])},
+    ],
+)
+def test_outcomes_that_do_not_fit_are_refused(damage):
+    fine = {
+        "item_ids": ["a"] * 3,
+        "x": np.ones((3, 5)),
+        "reward": np.ones(3),
+        "weight": np.ones(3),
+        "time_ms": np.zeros(3, dtype=np.int64),
+    }
+    Outcomes(**fine)
+    with pytest.raises(ShapeError):
+        Outcomes(**(fine | damage))
+
+
+def test_rows_of_another_width_are_refused():
+    made = policy("linear-ucb")
+    batch = outcomes(0, 3)
+    narrow = Outcomes(
+        item_ids=batch.item_ids,
+        x=batch.x[:, :2],
+        reward=batch.reward,
+        weight=batch.weight,
+        time_ms=batch.time_ms,
+    )
+    with pytest.raises(ShapeError, match="columns"):
+        made.update(made.init(), narrow)
+
+
+def test_requests_need_one_candidate_set_each():
+    made, state = learned("linear-ucb")
+    candidates = Candidates.of(made.derive(state), ITEMS)
+    with pytest.raises(ShapeError, match="one of each"):
+        Requests.of(SCHEMA.encode([{}, {}]), ["a"], [candidates])
+
+
+def test_a_batch_of_requests_equals_one_at_a_time():
+    made, state = learned("linear-thompson")
+    posterior = made.derive(state)
+    ids = [f"r{i}" for i in range(6)]
+    many = made.rank(posterior, requests(posterior, n=6, ids=ids), 3)
+    batch = requests(posterior, n=6, ids=ids)
+    for i in range(6):
+        alone = Requests(
+            x=batch.x[i : i + 1],
+            keys=batch.keys[i : i + 1],
+            offsets=np.array([0, 8]),
+            item_keys=batch.item_keys[:8],
+            rows=batch.rows[:8],
+        )
+        one = made.rank(posterior, alone, 3)
+        np.testing.assert_array_equal(one.picks[0], many.picks[i])
+        np.testing.assert_array_equal(one.propensity[0], many.propensity[i])
+
+
+def test_different_requests_draw_differently_and_a_repeat_the_same():
+    made, state = learned("uniform")
+    posterior = made.derive(state)
+    first = made.rank(posterior, requests(posterior, n=40), 3).picks
+    assert len({tuple(picks) for picks in first.tolist()}) > 20
+    np.testing.assert_array_equal(first, made.rank(posterior, requests(posterior, n=40), 3).picks)
+
+
+def test_item_summary_covers_the_mean_of_a_known_item():
+    made = policy("linear-ucb")
+    misses = 0
+    for seed in range(40):
+        state, batch = made.init(), outcomes(seed, 200, items=("one",))
+        made.update(state, batch)
+        at = batch.x.mean(axis=0)
+        found = made.item_summary(made.derive(state), ["one", "unseen"], at)
+        assert found["count"][1] == 0
+        misses += not found["low"][0] < 0.3 < found["high"][0]
+        assert found["high"][0] - found["low"][0] < 0.2 < found["high"][1] - found["low"][1]
+    assert misses <= 6, "a 95 % interval; seven or more misses in 40 have chance 0.003"
+
+
+def test_learning_beats_chance_in_a_world_where_devices_differ():
+    rng = np.random.default_rng(0)
+    made = policy("linear-thompson")
+    state, wins = made.init(), 0
+    posterior = made.derive(state)
+    for t in range(1500):
+        device = ("ios", "android")[t % 2]
+        x = SCHEMA.encode([{"device": device, "hour": 12, "age": 40}])
+        batch = Requests.of(x, [f"t{t}"], [Candidates.of(posterior, ITEMS)])
+        item = ITEMS[made.rank(posterior, batch, 1).picks[0, 0]]
+        chance = 0.8 if item == ITEMS[t % 2] else 0.2
+        reward = float(rng.random() < chance)
+        wins += chance == 0.8 and t >= 1000
+        made.update(
+            state,
+            Outcomes(
+                item_ids=[item],
+                x=x,
+                reward=np.array([reward]),
+                weight=np.ones(1),
+                time_ms=np.array([t]),
+            ),
+        )
+        posterior = made.refresh(posterior, state, [item])
+    assert wins / 500 > 0.85, "chance is 1/7"
