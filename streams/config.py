@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -108,7 +109,7 @@ class EngineConfig:
         windows = [recommender.window_ms for recommender in self.recommenders.values()]
         return max(windows, default=60_000)
 
-    @property
+    @cached_property
     def state_hash(self) -> str:
         """Sixteen hex digits of what state depends on: not exploration, slate rule or seed."""
         states = {name: policy.build(name).state_hash for name, policy in self.policies.items()}

@@ -64,7 +64,7 @@ class JoinPoint(NamedTuple):
 
 
 class Joiner:
-    """The fold. Callers drain ``outcomes``, ``dead`` and `take_remembered`.
+    """The fold. Callers take ``outcomes`` away, and ``dead`` and ``remembered`` at commits.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Joiner:
     outcomes
         What was joined and not yet taken by the caller, in log order.
     dead
-        Records that could not be used and were not yet taken.
+        Records that could not be used, since `mark_committed`.
     """
 
     def __init__(self, start: JoinPoint, *, fixed: bool = False) -> None:
@@ -107,10 +107,14 @@ class Joiner:
         """Closed requests still remembered, and until when (ms)."""
         return self._closed.to_dict()
 
-    def take_remembered(self) -> dict[str, int]:
-        """Closed requests whose forget time was set since the last call, and that time."""
-        changes, self._closed.changes = self._closed.changes, {}
-        return changes
+    @property
+    def remembered(self) -> dict[str, int]:
+        """Closed requests whose forget time was set since `mark_committed`, and that time."""
+        return self._closed.changes
+
+    def mark_committed(self) -> None:
+        """Start ``remembered`` and ``dead`` anew."""
+        self._closed.changes, self.dead = {}, []
 
     def join_point(self) -> JoinPoint:
         """Where a fold must start to find again all that is open or early now."""

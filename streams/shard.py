@@ -18,7 +18,7 @@ from streams.errors import BadEventError, StoreError
 from streams.events import Control, Event, decode_event
 from streams.join import Joiner, JoinPoint
 from streams.log.base import EVENTS, EventLog, Record
-from streams.requests import DeadLetter, Outcome
+from streams.requests import Outcome
 
 __all__ = ["Replayed", "Shard", "Snapshot", "replay_log"]
 
@@ -63,7 +63,7 @@ class Shard:
     Attributes
     ----------
     touched
-        Items learned from since the caller last cleared it, by policy.
+        Items learned from since `mark_committed`, by policy.
     rebuilt
         Policies whose state a control record replaced since then.
     """
@@ -129,10 +129,10 @@ class Shard:
                 self._reconfigure()
         self._learn()
 
-    def take_dead(self) -> list[DeadLetter]:
-        """Dead letters since the last call."""
-        dead, self.joiner.dead = self.joiner.dead, []
-        return dead
+    def mark_committed(self) -> None:
+        """Forget what only the next commit needed."""
+        self.touched, self.rebuilt = {}, set()
+        self.joiner.mark_committed()
 
     def settle(self) -> None:
         """Move every landmark to the clock, so that states are canonical to save or derive."""
@@ -210,7 +210,7 @@ def replay_log(
     shard = Shard(config, fixed=config is not None)
     while records := log.poll(EVENTS, shard.next_offset, limit):
         shard.fold(records)
-        shard.take_dead()
+        shard.mark_committed()
         if progress is not None:
             progress(shard.next_offset)
     digest = shard.hash()

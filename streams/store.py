@@ -6,11 +6,9 @@ so of two learners that believe they own a shard only the one that claimed it la
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,80 +28,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from streams.config import EngineConfig
-from streams.counts import Counts
 from streams.errors import FencedError, StoreError
-from streams.join import JoinPoint
+from streams.positions import Bodies, Commit, Position, Saved, StoredLetter, from_row, to_row
 from streams.requests import DeadLetter
 from streams.tables import BASE, CLOSED, DEAD, DELTA, FORMAT, META, METADATA, SHARD
 
-__all__ = ["Commit", "Position", "Saved", "StoredLetter", "Store"]
-
-MIN_BASE_BYTES = 1 << 16
-Bodies = dict[str, bytes]  # policy name -> saved state
-
-
-@dataclass(frozen=True, kw_only=True)
-class Position:
-    """How far a shard is, and under which claim."""
-
-    topic: str
-    partition: int
-    log: str
-    epoch: int
-    seq: int
-    next_offset: int
-    clock: int
-    join_point: JoinPoint
-    counts: Counts
-    config: EngineConfig
-    delta_bytes: int
-    base_bytes: int
-
-    @property
-    def wants_base(self) -> bool:
-        """Whether the deltas since the last base outgrew it."""
-        return self.delta_bytes > max(self.base_bytes, MIN_BASE_BYTES)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Commit:
-    """What one commit adds.
-
-    ``bodies`` hold, by policy, rows touched since the last commit (absolute values), or whole
-    states when ``base``. ``remembered`` are closed requests and their forget times (ms).
-    """
-
-    next_offset: int
-    clock: int
-    join_point: JoinPoint
-    counts: Counts
-    config: EngineConfig
-    bodies: Mapping[str, bytes]
-    base: bool
-    remembered: Mapping[str, int]
-    dead: Sequence[DeadLetter]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Saved:
-    """What a shard is restored from: a base, the deltas since, closed requests."""
-
-    base: Bodies
-    deltas: list[Bodies]
-    closed: dict[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredLetter:
-    """A dead letter as stored; ``source`` is topic-partition-offset."""
-
-    source: str
-    stamp: int
-    reason: str
-    detail: str
-    pointer: str
-    value: bytes
+__all__ = ["Store"]
 
 
 class Store:
@@ -133,16 +63,21 @@ class Store:
             if self._engine.dialect.name == "sqlite":
                 _prepare_sqlite(self._engine, durability)
         try:
-            with self._transaction("open") as connection:
-                METADATA.create_all(connection)
-                found = connection.execute(select(META.c.format)).scalar()
-                if found is None:
-                    connection.execute(insert(META).values(format=FORMAT))
-                elif found != FORMAT:
-                    raise StoreError(f"store {where} has format {found}; this release {FORMAT}")
+            self._create_tables()
         except StoreError:
             self.close()
             raise
+
+    def _create_tables(self) -> None:
+        with self._transaction("open") as connection:
+            METADATA.create_all(connection)
+            found = connection.execute(select(META.c.format)).scalar()
+            if found is None:
+                connection.execute(insert(META).values(format=FORMAT))
+            elif found != FORMAT:
+                raise StoreError(
+                    f"store {self._name} has format {found}; this release reads {FORMAT}"
+                )
 
     def claim(self, topic: str, partition: int, log: str) -> Position:
         """Become the only writer of a shard: every earlier claim is fenced from here on.
@@ -168,7 +103,7 @@ class Store:
                     f"is {log}: restore the log it belongs to, or move the store away to learn "
                     "anew from this one"
                 )
-        return _position(row)
+        return from_row(row)
 
     def load(self, position: Position) -> Saved:
         """Read what a claimed shard is restored from."""
@@ -190,7 +125,7 @@ class Store:
             return Saved(
                 base=_unpack(base) if base is not None else {},
                 deltas=[_unpack(body) for body in deltas],
-                closed={request_id: forget for request_id, forget in closed},
+                closed={row.request_id: row.forget for row in closed},
             )
 
     def commit(self, position: Position, commit: Commit) -> Position:
@@ -202,7 +137,7 @@ class Store:
             When another learner claimed the shard since. Nothing was written.
         """
         key = {"topic": position.topic, "part": position.partition}
-        after = _advance(position, commit)
+        after = position.after(commit)
         body = msgspec.msgpack.encode(dict(commit.bodies))
         with self._transaction("commit to") as connection:
             swapped = connection.execute(
@@ -210,7 +145,7 @@ class Store:
                 .where(SHARD.c.epoch == position.epoch)
                 .where(SHARD.c.next_offset == position.next_offset)
                 .where(SHARD.c.seq == position.seq)
-                .values(**_row(after))
+                .values(**to_row(after))
             )
             if swapped.rowcount != 1:
                 raise FencedError(
@@ -236,24 +171,10 @@ class Store:
         with self._transaction("claim") as connection:
             if connection.execute(_at(select(SHARD.c.epoch), SHARD, key)).first() is not None:
                 return
-        empty = EngineConfig()
-        fresh = Position(
-            topic=key["topic"],
-            partition=key["part"],
-            log=log,
-            epoch=0,
-            seq=0,
-            next_offset=0,
-            clock=0,
-            join_point=JoinPoint(0, 0, empty),
-            counts=Counts(),
-            config=empty,
-            delta_bytes=0,
-            base_bytes=0,
-        )
+        fresh = Position.fresh(key["topic"], key["part"], log)
         try:
             with self._wrapped("claim"), self._engine.begin() as connection:
-                connection.execute(insert(SHARD).values(**key, log=log, epoch=0, **_row(fresh)))
+                connection.execute(insert(SHARD).values(**key, log=log, epoch=0, **to_row(fresh)))
         except StoreError as error:
             if not isinstance(error.__cause__, IntegrityError):  # else another made it just now
                 raise
@@ -297,54 +218,6 @@ def _prepare_sqlite(engine: Engine, durability: str) -> None:
 
 def _at(statement: Any, table: Table, key: Mapping[str, Any]) -> Any:
     return statement.where(table.c.topic == key["topic"]).where(table.c.part == key["part"])
-
-
-def _advance(position: Position, commit: Commit) -> Position:
-    size = sum(map(len, commit.bodies.values()))
-    return replace(
-        position,
-        seq=position.seq + 1,
-        next_offset=commit.next_offset,
-        clock=commit.clock,
-        join_point=commit.join_point,
-        counts=Counts(commit.counts.to_dict()),
-        config=commit.config,
-        delta_bytes=0 if commit.base else position.delta_bytes + size,
-        base_bytes=size if commit.base else position.base_bytes,
-    )
-
-
-def _row(position: Position) -> dict[str, Any]:
-    return {
-        "seq": position.seq,
-        "next_offset": position.next_offset,
-        "clock": position.clock,
-        "join_offset": position.join_point.offset,
-        "join_clock": position.join_point.clock,
-        "delta_bytes": position.delta_bytes,
-        "base_bytes": position.base_bytes,
-        "counts": json.dumps(position.counts.to_dict()),
-        "config": json.dumps(position.config.to_dict()),
-        "join_config": json.dumps(position.join_point.config.to_dict()),
-    }
-
-
-def _position(row: Mapping[str, Any]) -> Position:
-    join_config = EngineConfig.from_dict(json.loads(row["join_config"]))
-    return Position(
-        topic=row["topic"],
-        partition=row["part"],
-        log=row["log"],
-        epoch=row["epoch"],
-        seq=row["seq"],
-        next_offset=row["next_offset"],
-        clock=row["clock"],
-        join_point=JoinPoint(row["join_offset"], row["join_clock"], join_config),
-        counts=Counts(json.loads(row["counts"])),
-        config=EngineConfig.from_dict(json.loads(row["config"])),
-        delta_bytes=row["delta_bytes"],
-        base_bytes=row["base_bytes"],
-    )
 
 
 def _unpack(body: bytes) -> Bodies:

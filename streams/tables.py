@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
 
-__all__ = ["BASE", "CLOSED", "DEAD", "DELTA", "FORMAT", "METADATA", "META", "SHARD"]
+__all__ = ["BASE", "CLOSED", "DEAD", "DELTA", "FORMAT", "META", "METADATA", "SHARD"]
 
 FORMAT = 1
 METADATA = MetaData()

@@ -1,0 +1,150 @@
+"""How far a shard is, what moves it forward, and how both look as a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from streams.config import EngineConfig
+from streams.counts import Counts
+from streams.join import JoinPoint
+from streams.requests import DeadLetter
+
+__all__ = ["Bodies", "Commit", "Position", "Saved", "StoredLetter", "from_row", "to_row"]
+
+MIN_BASE_BYTES = 1 << 16
+Bodies = dict[str, bytes]  # policy name -> saved state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """How far a shard is, and under which claim."""
+
+    topic: str
+    partition: int
+    log: str
+    epoch: int
+    seq: int
+    next_offset: int
+    clock: int
+    join_point: JoinPoint
+    counts: Counts
+    config: EngineConfig
+    delta_bytes: int
+    base_bytes: int
+
+    @property
+    def wants_base(self) -> bool:
+        """Whether the deltas since the last base outgrew it."""
+        return self.delta_bytes > max(self.base_bytes, MIN_BASE_BYTES)
+
+    def after(self, commit: Commit) -> Position:
+        """Return the position that a commit on top of this one leads to."""
+        size = sum(map(len, commit.bodies.values()))
+        return replace(
+            self,
+            seq=self.seq + 1,
+            next_offset=commit.next_offset,
+            clock=commit.clock,
+            join_point=commit.join_point,
+            counts=Counts(commit.counts.to_dict()),
+            config=commit.config,
+            delta_bytes=0 if commit.base else self.delta_bytes + size,
+            base_bytes=size if commit.base else self.base_bytes,
+        )
+
+    @classmethod
+    def fresh(cls, topic: str, partition: int, log: str) -> Position:
+        """Return the position of a shard that nobody claimed yet."""
+        empty = EngineConfig()
+        return cls(
+            topic=topic,
+            partition=partition,
+            log=log,
+            epoch=0,
+            seq=0,
+            next_offset=0,
+            clock=0,
+            join_point=JoinPoint(0, 0, empty),
+            counts=Counts(),
+            config=empty,
+            delta_bytes=0,
+            base_bytes=0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """What one commit adds.
+
+    ``bodies`` hold, by policy, rows touched since the last commit (absolute values), or whole
+    states when ``base``. ``remembered`` are closed requests and their forget times (ms).
+    """
+
+    next_offset: int
+    clock: int
+    join_point: JoinPoint
+    counts: Counts
+    config: EngineConfig
+    bodies: Mapping[str, bytes]
+    base: bool
+    remembered: Mapping[str, int]
+    dead: Sequence[DeadLetter]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What a shard is restored from: a base, the deltas since, closed requests."""
+
+    base: Bodies
+    deltas: list[Bodies]
+    closed: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredLetter:
+    """A dead letter as stored; ``source`` is topic-partition-offset."""
+
+    source: str
+    stamp: int
+    reason: str
+    detail: str
+    pointer: str
+    value: bytes
+
+
+def to_row(position: Position) -> dict[str, Any]:
+    """Columns that a commit writes: all but the shard, its log and the epoch."""
+    return {
+        "seq": position.seq,
+        "next_offset": position.next_offset,
+        "clock": position.clock,
+        "join_offset": position.join_point.offset,
+        "join_clock": position.join_point.clock,
+        "delta_bytes": position.delta_bytes,
+        "base_bytes": position.base_bytes,
+        "counts": json.dumps(position.counts.to_dict()),
+        "config": json.dumps(position.config.to_dict()),
+        "join_config": json.dumps(position.join_point.config.to_dict()),
+    }
+
+
+def from_row(row: Mapping[str, Any]) -> Position:
+    """Read a row back."""
+    join_config = EngineConfig.from_dict(json.loads(row["join_config"]))
+    return Position(
+        topic=row["topic"],
+        partition=row["part"],
+        log=row["log"],
+        epoch=row["epoch"],
+        seq=row["seq"],
+        next_offset=row["next_offset"],
+        clock=row["clock"],
+        join_point=JoinPoint(row["join_offset"], row["join_clock"], join_config),
+        counts=Counts(json.loads(row["counts"])),
+        config=EngineConfig.from_dict(json.loads(row["config"])),
+        delta_bytes=row["delta_bytes"],
+        base_bytes=row["base_bytes"],
+    )
