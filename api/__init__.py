@@ -1,0 +1,1 @@
+"""How people and programs reach slatestream: service, command line, demo."""

@@ -1,0 +1,60 @@
+"""What the service's processes share: their settings, and the end of their supervisor.
+
+A child reads its settings from the first line of standard input. The pipe then stays open for
+as long as the supervisor lives: its end, even by SIGKILL, is the child's order to stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+import pydantic
+
+from api.settings import Settings
+from engine.errors import ConfigError
+
+__all__ = ["EXIT_CONFIG", "receive_settings", "start_logging", "watch_supervisor"]
+
+EXIT_CONFIG = 2  # the configuration cannot work: starting again would not help
+GRACE_SECONDS = 5.0
+
+
+def receive_settings() -> Settings:
+    """Read the settings the supervisor sent; raises ``ConfigError`` when they are none."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)  # unbuffered: what follows the line belongs to the watcher
+        if not byte:
+            break
+        line += byte
+    try:
+        return Settings.model_validate_json(line)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"settings from the supervisor: {error}") from error
+
+
+def watch_supervisor(stop: Callable[[], None]) -> None:
+    """Call ``stop`` when the supervisor is gone, and leave if that takes too long."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        stop()
+        timer = threading.Timer(GRACE_SECONDS, os._exit, [1])
+        timer.daemon = True
+        timer.start()
+
+    threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
+
+
+def start_logging(name: str) -> None:
+    """Log to standard error, a line an event."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s",
+    )

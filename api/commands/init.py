@@ -1,0 +1,69 @@
+"""``slatestream init``: a commented settings file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.commands.output import say
+from api.settings import DEFAULT_FILE
+from engine.errors import ConfigError
+
+__all__ = ["TEMPLATE", "init"]
+
+TEMPLATE = """\
+# slatestream settings. Every key may be overridden by the environment: SLATESTREAM_PORT=9000,
+# SLATESTREAM_POLICIES__MAIN__SPEC=... Unknown keys are refused.
+
+host = "127.0.0.1"            # beyond loopback needs at least one [[keys]] entry
+port = 8000
+data_dir = "slatestream-data" # log.db (events), state.db (what was learned), views/
+# cache_dir = "/var/cache/slatestream"  # compiled kernels; default: the user's cache folder
+durability = "process"        # "power": an event survives a power cut too, each append is synced
+commit_interval_ms = 500      # how often learned state is committed and served
+max_body_bytes = 1048576
+remember_requests = 10000     # replies kept, so that a repeated request_id repeats its reply
+remember_events = 100000      # event ids kept, so that a repeat is answered as duplicate
+
+# A policy: MODEL-EXPLORATION with settings. Models: linear, beta. Explorations: greedy, epsilon,
+# ucb, thompson. Or "uniform". floor is the share of every slot spread over all candidates left.
+[policies.main]
+spec = "linear-thompson:floor=0.02"
+# Context features the policy reads. A feature added later keeps what was learned.
+features = [
+    # { type = "numeric", name = "hour", center = 12.0, scale = 6.0 },
+    # { type = "categorical", name = "device", values = ["ios", "android", "web"] },
+]
+
+# A recommender: which policy serves it, and how feedback becomes the reward it learns.
+[recommenders.default]
+policy = "main"
+window_seconds = 600.0        # feedback counts within this time of the slate
+default_reward = 0.0          # the reward of a slot nobody reacted to
+kinds = { click = 1.0 }       # what each kind of feedback is worth; others are not learned
+learn = "close"               # "first" learns a slot at its first feedback: faster, biased
+
+# API keys: make one with 'slatestream keys new --scope serve' and paste its lines here.
+# [[keys]]
+# name = "web"
+# scope = "serve"             # slates, events and reading; "admin" also writes items and pools
+# sha256 = "..."
+"""
+
+
+def init(
+    *,
+    path: Annotated[Path, typer.Option("--config", help="Where to write.")] = DEFAULT_FILE,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
+) -> None:
+    """Write a commented settings file."""
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists; pass --force to overwrite it") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+    say(f"wrote {path}; start with: slatestream serve --config {path}")

@@ -1,0 +1,60 @@
+"""``slatestream serve``: the supervisor, the learner and the API worker."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api import kernel_cache
+from api.auth import is_loopback
+from api.children import start_logging
+from api.commands.output import say
+from api.settings import Settings, read_settings
+from api.supervisor import Supervisor, listen, lock_data_dir
+from engine.errors import ConfigError
+
+__all__ = ["serve"]
+
+
+def serve(
+    *,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings; slatestream.toml when it exists.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Overrides the settings; 0 is any.")] = None,
+    host: Annotated[str | None, typer.Option(help="Overrides the settings.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Overrides the settings.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let others reach a service without keys.")
+    ] = False,
+) -> None:
+    """Serve slates and learn from events until stopped."""
+    settings = read_settings(config, port=port, host=host, data_dir=data_dir)
+    _refuse_open_door(settings, insecure=insecure)
+    start_logging("supervisor")
+    with lock_data_dir(settings.data_dir), listen(settings.host, settings.port) as listener:
+        _fill_cache(settings)
+        address = listener.getsockname()
+        say(f"slatestream: http://{address[0]}:{address[1]} (data in {settings.data_dir})")
+        code = Supervisor(settings, listener).run()
+    raise typer.Exit(code)
+
+
+def _refuse_open_door(settings: Settings, *, insecure: bool) -> None:
+    if not (settings.keys or insecure or is_loopback(settings.host)):
+        raise ConfigError(
+            f"host {settings.host} can be reached by others and no key is configured; make one "
+            "with 'slatestream keys new', bind to 127.0.0.1, or pass --insecure"
+        )
+
+
+def _fill_cache(settings: Settings) -> None:
+    directory = kernel_cache.use(settings.cache_dir)
+    if not kernel_cache.is_filled(directory):
+        say(f"slatestream: compiling kernels into {directory} (once for this release and CPU)")
+        start = time.monotonic()
+        kernel_cache.fill(directory)
+        say(f"slatestream: compiled in {time.monotonic() - start:.1f} s")

@@ -1,0 +1,67 @@
+"""The learner process: folds the log into state, commits it and publishes views."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from types import FrameType
+
+from api.children import EXIT_CONFIG, receive_settings, start_logging, watch_supervisor
+from api.settings import Settings
+from engine.errors import ConfigError, SlatestreamError
+from engine.kernels import warm_up
+from streams.config import EngineConfig
+from streams.learner import Learner
+from streams.log.sqlite import SqliteLog
+from streams.store import Store
+from streams.views import ViewWriter
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Learn until told to stop; returns the exit code."""
+    start_logging("learner")
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    try:
+        settings = receive_settings()
+        watch_supervisor(stop.set)
+        _learn(settings, stop)
+    except ConfigError as error:
+        sys.stderr.write(f"slatestream: {error}\n")
+        return EXIT_CONFIG
+    except SlatestreamError as error:
+        logger.error("stopped: %s", error)  # noqa: TRY400  (expected: no traceback)
+        return 1
+    return 0
+
+
+def _learn(settings: Settings, stop: threading.Event) -> None:
+    config = EngineConfig.from_dict(settings.engine_settings())
+    folder, durability = settings.data_dir, settings.durability
+    log = SqliteLog(folder / "log.db", durability=durability)
+    store = Store(folder / "state.db", durability=durability)
+    try:
+        warm_up()
+        learner = Learner(log, store, ViewWriter(folder), config)
+        learner.start()
+        logger.info("restored up to offset %d", learner.next_offset)
+        learner.run(stop, settings.commit_interval_ms / 1000)
+    finally:
+        store.close()
+        log.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""What the service counts and times, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["LATENCY_BUCKETS", "Figures", "Metrics", "Reading", "TimedApp"]
+
+LATENCY_BUCKETS = (
+    *(0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005),
+    *(0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+)  # seconds: fine between 0.1 and 5 ms, where the answers are
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+
+
+class Metrics:
+    """Instruments of one API worker."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Histogram(
+            "slatestream_http_request_seconds",
+            "Time from the first byte routed to the last byte sent, failures included",
+            ["method", "route", "status"],
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.slots = Counter(
+            "slatestream_slate_slots",
+            "Slots served",
+            ["recommender", "method", "reason"],
+            registry=self.registry,
+        )
+        self.slates = Counter(
+            "slatestream_slates",
+            "Slates served, by why the policy itself did not choose ('' when it did)",
+            ["recommender", "fallback"],
+            registry=self.registry,
+        )
+        self.events = Counter(
+            "slatestream_events_received",
+            "Events posted, by what became of them at the door",
+            ["type", "fate"],
+            registry=self.registry,
+        )
+        self.appended = Histogram(
+            "slatestream_append_records",
+            "Records of one append to the log",
+            buckets=BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self.append_seconds = Histogram(
+            "slatestream_append_seconds",
+            "Time until an append was committed",
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+
+
+class Reading(NamedTuple):
+    """Gauges (value, meaning) by name; type -> fate -> records; restarts by process."""
+
+    gauges: Mapping[str, tuple[float, str]]
+    counts: Mapping[str, Mapping[str, int]]
+    restarts: Mapping[str, int]
+
+
+class Figures(Collector):
+    """Figures read when they are asked for: the view's age and what it counted.
+
+    Parameters
+    ----------
+    read
+        Takes the reading.
+    """
+
+    def __init__(self, read: Callable[[], Reading], registry: CollectorRegistry) -> None:
+        self._read = read
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the families, in a stable order."""
+        gauges, counts, restarts = self._read()
+        for name, (value, meaning) in sorted(gauges.items()):
+            yield GaugeMetricFamily(f"slatestream_{name}", meaning, value=value)
+        fates = GaugeMetricFamily(
+            "slatestream_events",
+            "Records the learner consumed, by type and fate, as of the current view",
+            labels=["type", "fate"],
+        )
+        for kind, by_fate in sorted(counts.items()):
+            for fate, count in by_fate.items():
+                fates.add_metric([kind, fate], count)
+        yield fates
+        restarted = CounterMetricFamily(
+            "slatestream_process_restarts", "Processes started again", labels=["process"]
+        )
+        for process, count in sorted(restarts.items()):
+            restarted.add_metric([process], count)
+        yield restarted
+
+
+class TimedApp:
+    """Times every request around the app it wraps, and counts failures like the rest."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._children: dict[tuple[str, str, int], Histogram] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+        start = time.perf_counter()
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            self._observe(scope, status, time.perf_counter() - start)
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route's template, never the path: ids would make a label value each.
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        key = (method, getattr(scope.get("route"), "path", "unmatched"), status)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._metrics.requests.labels(*map(str, key))
+        child.observe(seconds)

@@ -1,0 +1,152 @@
+"""What an API worker holds: the log, the catalogue, the current view, keys and memories."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from api.auth import Keyring
+from api.memory import RecentKeys, RecentReplies
+from api.metrics import Figures, Metrics, Reading
+from api.problems import ProblemError
+from api.ranking import Ranker
+from api.settings import Settings
+from api.supervisor import STATUS_FILE
+from engine.kernels import warm_up
+from streams.catalogue import Catalogue
+from streams.config import EngineConfig
+from streams.errors import StoreError
+from streams.log.appender import Appender
+from streams.log.base import CATALOGUE
+from streams.log.sqlite import SqliteLog
+from streams.views import View, ViewReader
+
+__all__ = ["Service"]
+
+CATALOGUE_SECONDS = 0.25  # how old another writer's item may be here
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """Everything the routes work with.
+
+    Raises
+    ------
+    ConfigError
+        When the configured policies cannot be built.
+    LogError
+        When the log cannot be opened.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.config = EngineConfig.from_dict(settings.engine_settings())
+        self.keyring = Keyring(settings.keys)
+        self.log = SqliteLog(settings.data_dir / "log.db", durability=settings.durability)
+        self.appender = Appender(self.log)
+        self.catalogue = Catalogue(self.log)
+        self.views = ViewReader(settings.data_dir)
+        self._last_view: View | None = None
+        self.metrics = Metrics()
+        self.replies = RecentReplies(settings.remember_requests)
+        self.events_seen = RecentKeys(settings.remember_events)
+        Figures(self._figures, self.metrics.registry)
+        self._ranker: Ranker | None = None
+        self._compiled = threading.Event()
+        self._refresher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Fold the catalogue and load the kernels, the latter while others are answered."""
+        self.catalogue.refresh()
+        threading.Thread(target=self._load_kernels, name="load-kernels", daemon=True).start()
+        self._refresher = asyncio.create_task(self._refresh_catalogue())
+
+    async def close(self) -> None:
+        """Commit what waits and close the files."""
+        if self._refresher:
+            self._refresher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._refresher
+        await asyncio.to_thread(self.appender.close)
+        self.log.close()
+
+    @property
+    def ranker(self) -> Ranker:
+        """The ranker; ``ProblemError`` ``starting`` while kernels are being loaded."""
+        if self._ranker is None:
+            raise ProblemError("starting", "kernels are still being loaded", retry_after=1)
+        return self._ranker
+
+    def view(self) -> View | None:
+        """Return the newest published view, None before the first.
+
+        A view that cannot be read is passed over: serving goes on from the one before.
+        """
+        try:
+            self._last_view = self.views.current()
+        except StoreError as error:
+            logger.warning("%s", error)
+        return self._last_view
+
+    @property
+    def missing(self) -> list[str]:
+        """What readiness still waits for."""
+        waits = {"kernels": self._ranker is None, "view": self.view() is None}
+        return [name for name, waiting in waits.items() if waiting]
+
+    async def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
+        """Append records and wait for their commit; raises ``LogError``."""
+        start = time.perf_counter()
+        offsets = await asyncio.wrap_future(self.appender.submit_many(topic, entries))
+        self.metrics.appended.observe(len(entries))
+        self.metrics.append_seconds.observe(time.perf_counter() - start)
+        if topic == CATALOGUE:
+            self.catalogue.refresh()
+        return offsets
+
+    def _load_kernels(self) -> None:
+        try:
+            count = warm_up()
+            self._ranker = Ranker(self.config)
+        except Exception:
+            logger.exception("kernels cannot be loaded; the service stays unready")
+        else:
+            logger.info("%d kernels loaded", count)
+
+    async def _refresh_catalogue(self) -> None:
+        while True:
+            await asyncio.sleep(CATALOGUE_SECONDS)
+            try:
+                self.catalogue.refresh()
+            except Exception:
+                logger.exception("catalogue cannot be refreshed; trying again")
+
+    def _figures(self) -> Reading:
+        view = self.view()
+        gauges: dict[str, tuple[float, str]] = {
+            "ready": (float(not self.missing), "1 when slates are chosen by the policies"),
+            "append_waiting": (self.appender.waiting, "Records submitted and not yet appended"),
+            "catalogue_version": (self.catalogue.version, "Catalogue records folded in"),
+        }
+        if view is None:
+            return Reading(gauges, {}, self._restarts())
+        gauges["view_version"] = (view.version, "Number of the view served from")
+        gauges["view_offset"] = (sum(view.offsets.values()), "Events the view includes")
+        gauges["view_lag_events"] = (
+            self.log.end("events") - sum(view.offsets.values()),
+            "Events in the log that the view does not include yet",
+        )
+        return Reading(gauges, view.counts.to_dict(), self._restarts())
+
+    def _restarts(self) -> dict[str, int]:
+        try:
+            status = json.loads((self.settings.data_dir / STATUS_FILE).read_text(encoding="utf-8"))
+            return {name: child["restarts"] for name, child in status["children"].items()}
+        except (OSError, ValueError, KeyError):
+            return {}  # not run by a supervisor, or it is writing

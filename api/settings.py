@@ -1,0 +1,196 @@
+"""Settings of the service: one TOML file, overridden by the environment, read once.
+
+``SLATESTREAM_PORT=9000`` overrides ``port``; ``SLATESTREAM_POLICIES__MAIN__SPEC=…`` overrides a
+nested one. This module loads no compiled code, so that it can be read before numba is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import pydantic_settings
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from engine.errors import ConfigError
+
+__all__ = ["DEFAULT_FILE", "KeySettings", "Settings", "read_settings"]
+
+DEFAULT_FILE = Path("slatestream.toml")
+PREFIX = "SLATESTREAM_"
+FOREIGN = frozenset({"SLATESTREAM_DATA", "SLATESTREAM_CONFIG"})  # not settings of the service
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class KeySettings(_Table):
+    """An API key, by its hash."""
+
+    name: str = Field(min_length=1)
+    scope: Literal["serve", "admin"]
+    sha256: str = Field(pattern=r"^[0-9a-fA-F]{64}$")
+
+
+class PolicySettings(_Table):
+    """A policy: ``name`` or ``name:key=value,…`` and the features it reads."""
+
+    spec: str
+    features: tuple[dict[str, Any], ...] = ()
+
+
+class RecommenderSettings(_Table):
+    """A recommender: its policy and how feedback becomes reward."""
+
+    policy: str
+    window_seconds: float = 600.0
+    default_reward: float = 0.0
+    kinds: dict[str, float] = Field(default_factory=lambda: {"click": 1.0})
+    aggregation: Literal["earliest"] = "earliest"
+    learn: Literal["close", "first"] = "close"
+
+
+class Settings(BaseSettings):
+    """Everything `slatestream serve` reads."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        case_sensitive=False,
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    data_dir: Path = Path("slatestream-data")
+    cache_dir: Path | None = None
+    durability: Literal["process", "power"] = "process"
+    commit_interval_ms: int = Field(default=500, ge=1, le=60_000)
+    max_body_bytes: int = Field(default=1_048_576, ge=1024, le=1 << 30)
+    remember_requests: int = Field(default=10_000, ge=0, le=10_000_000)
+    remember_events: int = Field(default=100_000, ge=0, le=10_000_000)
+    keys: tuple[KeySettings, ...] = ()
+    policies: dict[str, PolicySettings] = Field(
+        default_factory=lambda: {"main": PolicySettings(spec="linear-thompson")}
+    )
+    recommenders: dict[str, RecommenderSettings] = Field(
+        default_factory=lambda: {"default": RecommenderSettings(policy="main")}
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line over environment over file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def engine_settings(self) -> dict[str, Any]:
+        """Return the part learned state depends on, as `EngineConfig.from_dict` takes it."""
+        return {
+            "policies": {name: each.model_dump() for name, each in self.policies.items()},
+            "recommenders": {name: each.model_dump() for name, each in self.recommenders.items()},
+        }
+
+
+def read_settings(file: Path | None = None, **overrides: Any) -> Settings:
+    """Read the TOML file and the environment; ``overrides`` (command line) win over both.
+
+    Parameters
+    ----------
+    file
+        The file; ``slatestream.toml`` is read when it exists and none is given.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing or not TOML, a key is unknown (with the nearest known one), or
+        a value is wrong.
+    """
+    _refuse_unknown_variables(os.environ)
+    path: Path | None = file or DEFAULT_FILE
+    if file is None and not DEFAULT_FILE.exists():
+        path = None
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return _reader(_check_toml(path))(**given)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{path or 'settings'}: {_explain(error)}") from error
+    except pydantic_settings.SettingsError as error:
+        raise ConfigError(f"settings: {error}") from error
+
+
+def _reader(path: Path | None) -> type[Settings]:
+    class FileSettings(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    return FileSettings
+
+
+def _check_toml(path: Path | None) -> Path | None:
+    try:
+        if path:
+            tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); 'slatestream init' writes one"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    return path
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for variable in environment:
+        name = variable.upper()
+        if name.startswith(PREFIX) and name not in FOREIGN:
+            head = PREFIX + name[len(PREFIX) :].partition("__")[0]
+            if head not in known:
+                raise ConfigError(
+                    f"environment variable {variable} is no setting{_nearest(head, known)}"
+                )
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    told = []
+    for each in error.errors(include_url=False, include_context=False):
+        location = ".".join(str(part) for part in each["loc"])
+        if each["type"] == "extra_forbidden":
+            hint = _nearest(str(each["loc"][-1]), _fields_at(each["loc"][:-1]))
+            told.append(f"{location!r} is no setting{hint}")
+        else:
+            told.append(f"{location!r} is {each['input']!r}: {each['msg']}")
+    return "; ".join(told)
+
+
+def _fields_at(location: Sequence[int | str]) -> list[str]:
+    tables: dict[object, type[BaseModel]] = {
+        "keys": KeySettings,
+        "policies": PolicySettings,
+        "recommenders": RecommenderSettings,
+    }
+    return list(tables.get(location[0] if location else None, Settings).model_fields)
+
+
+def _nearest(given: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"

@@ -1,0 +1,222 @@
+"""POST /v1/slates: validate, choose, log, answer — in that order."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from api.decoding import decode
+from api.problems import ProblemError
+from api.ranking import Ranked, Reason
+from api.service import Service
+from streams.catalogue import CandidateSet
+from streams.errors import UnknownPoolError
+from streams.events import Features, Id, Impression, ShownItem, encode_event
+from streams.log.base import EVENTS
+
+__all__ = ["SlateReply", "SlateRequest", "Slot", "make_slate"]
+
+MAX_CANDIDATES = 100_000
+MAX_K = 1000
+
+
+class SlateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request for a slate of ``k`` items of one ``pool``, or of explicit ``candidates``.
+
+    ``context`` overlays the user's features of the catalogue. ``request_id`` seeds the draw;
+    repeating it with the same body repeats the reply without logging it again. ``dry_run`` logs
+    nothing.
+    """
+
+    k: Annotated[int, Meta(ge=1, le=MAX_K)]
+    recommender: Id = "default"
+    user_id: Id | None = None
+    context: Features = {}
+    pool: Id | None = None
+    candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_CANDIDATES)] | None = None
+    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_CANDIDATES)] = ()
+    request_id: Id | None = None
+    dry_run: bool = False
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """One item shown.
+
+    ``propensity`` is its probability given the slots before it, got by ``method`` and off by no
+    more than ``error`` (bound of a quadrature, standard error of a Monte Carlo estimate).
+    """
+
+    item_id: str
+    slot: int
+    score: float
+    propensity: float
+    error: float
+    method: str
+    reason: Reason
+
+
+class SlateReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A slate, and what chose it."""
+
+    request_id: str
+    recommender: str
+    policy: str
+    policy_hash: str
+    view: int
+    slate: tuple[Slot, ...]
+    fallback: str | None
+    missing_ids: tuple[str, ...]
+
+
+_DECODER = msgspec.json.Decoder(SlateRequest)
+_ENCODER = msgspec.json.Encoder()
+
+
+async def make_slate(service: Service, body: bytes) -> bytes:
+    """Answer one request, as JSON.
+
+    Raises
+    ------
+    ProblemError
+        When the request is not valid, names something unknown, or has too few candidates.
+    LogError
+        When the impression could not be logged: then nothing was shown.
+    """
+    request = decode(_DECODER, body)
+    if request.request_id is None or request.dry_run:
+        return await _answer(service, request, request.request_id or uuid.uuid4().hex)
+    known = request.request_id
+    return await service.replies.once(known, request, lambda: _answer(service, request, known))
+
+
+async def _answer(service: Service, request: SlateRequest, request_id: str) -> bytes:
+    recommender = service.config.recommenders.get(request.recommender)
+    if recommender is None:
+        raise ProblemError(
+            "unknown-recommender",
+            f"recommender {request.recommender!r} is not configured; "
+            f"known are {', '.join(service.config.recommenders)}",
+            pointer="/recommender",
+        )
+    now_ms = service.log.now_ms()
+    found = _find_candidates(service, request, now_ms)
+    context = _context(service, request)
+    again = None if request.exclude else request.pool
+    ranked = service.ranker.rank(
+        service.view(),
+        recommender.policy,
+        context=context,
+        ids=found.ids,
+        request_id=request_id,
+        k=request.k,
+        pool=again,
+    )
+    if not request.dry_run:
+        shown = _shown(ranked)
+        impression = Impression(
+            ts=now_ms,
+            request_id=request_id,
+            recommender=request.recommender,
+            user_id=request.user_id,
+            context=context,
+            slate=shown,
+            pool=request.pool,
+            pool_version=service.catalogue.pool_version(request.pool or ""),
+            candidates=None if request.pool else found.ids,
+            exclude=request.exclude,
+            schema=ranked.schema,
+            catalogue_version=service.catalogue.version,
+            policy=ranked.policy,
+            policy_hash=ranked.policy_hash,
+            view=ranked.view,
+            fallback=ranked.fallback,
+        )
+        await service.append(EVENTS, [(request_id, encode_event(impression))])
+    _count(service, request.recommender, ranked)
+    return _ENCODER.encode(_reply(request, request_id, found, ranked))
+
+
+def _find_candidates(service: Service, request: SlateRequest, now_ms: int) -> CandidateSet:
+    if (request.pool is None) == (request.candidates is None):
+        given = "both" if request.pool is not None else "neither"
+        raise ProblemError(
+            "bad-request",
+            f"{given} of 'pool' and 'candidates' given; give one of them",
+            pointer="/pool",
+            code="one_of",
+        )
+    where = "/pool" if request.pool is not None else "/candidates"
+    try:
+        found = service.catalogue.candidates(
+            request.pool, request.candidates, request.exclude, now_ms
+        )
+    except UnknownPoolError as error:
+        raise ProblemError("unknown-pool", str(error), pointer=where) from error
+    if not found.ids:
+        raise ProblemError(
+            "empty-candidates",
+            "no candidate is known, available and not excluded; put items, or wider candidates",
+            pointer=where,
+        )
+    if request.k > len(found.ids):
+        raise ProblemError(
+            "k-too-large",
+            f"k is {request.k} and {len(found.ids)} candidates are available; ask for that or less",
+            pointer="/k",
+        )
+    return found
+
+
+def _context(service: Service, request: SlateRequest) -> Features:
+    user = service.catalogue.user(request.user_id) if request.user_id else None
+    return {**user.features, **request.context} if user else request.context
+
+
+def _shown(ranked: Ranked) -> tuple[ShownItem, ...]:
+    return tuple(
+        ShownItem(
+            item_id=slot.item_id,
+            propensity=slot.propensity,
+            method=ranked.method,
+            error=slot.error,
+            score=slot.score,
+        )
+        for slot in ranked.slots
+    )
+
+
+def _count(service: Service, recommender: str, ranked: Ranked) -> None:
+    metrics = service.metrics
+    metrics.slates.labels(recommender, ranked.fallback or "").inc()
+    for slot in ranked.slots:
+        metrics.slots.labels(recommender, ranked.method, slot.reason).inc()
+
+
+def _reply(
+    request: SlateRequest, request_id: str, found: CandidateSet, ranked: Ranked
+) -> SlateReply:
+    slots = tuple(
+        Slot(
+            item_id=each.item_id,
+            slot=slot,
+            score=each.score,
+            propensity=each.propensity,
+            error=each.error,
+            method=ranked.method,
+            reason=each.reason,
+        )
+        for slot, each in enumerate(ranked.slots)
+    )
+    return SlateReply(
+        request_id=request_id,
+        recommender=request.recommender,
+        policy=ranked.policy,
+        policy_hash=ranked.policy_hash,
+        view=ranked.view,
+        slate=slots,
+        fallback=ranked.fallback,
+        missing_ids=found.missing,
+    )
