@@ -1,0 +1,109 @@
+"""POST /v1/slates: what a reply holds, what is logged, and what repeats."""
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from streams.events import Impression, decode_event
+from streams.log.sqlite import SqliteLog
+
+ASK = {"k": 3, "pool": "base"}
+
+
+def logged(service, request_id):
+    log = SqliteLog(service.data_dir / "log.db", read_only=True)
+    try:
+        records = log.poll("events", 0, 1_000_000)
+    finally:
+        log.close()
+    return [decode_event(r.value) for r in records if r.key == request_id]
+
+
+def test_a_slate_has_its_shape_and_is_logged_before_the_reply(service, http):
+    context = {"hour": 21, "device": "ios"}
+    reply = http.post("/v1/slates", json={**ASK, "user_id": "u1", "context": context})
+    assert reply.status_code == 200
+    body = reply.json()
+    assert set(body) == {
+        *("request_id", "recommender", "policy", "policy_hash", "view", "slate"),
+        *("fallback", "missing_ids"),
+    }
+    assert (body["recommender"], body["policy"], body["fallback"]) == ("default", "main", None)
+    assert [slot["slot"] for slot in body["slate"]] == [0, 1, 2]
+    for slot in body["slate"]:
+        assert set(slot) == {
+            *("item_id", "slot", "score", "propensity", "error", "method", "reason"),
+        }
+        assert 0 < slot["propensity"] <= 1
+        assert slot["reason"] in {"exploit", "explore", "cold_start"}
+    (impression,) = logged(service, body["request_id"])
+    assert isinstance(impression, Impression)
+    assert impression.context == context
+    assert impression.user_id == "u1"
+    assert impression.pool == "base"
+    assert impression.policy_hash == body["policy_hash"]
+    shown = [(s.item_id, s.propensity, s.method, s.error) for s in impression.slate]
+    assert shown == [
+        (s["item_id"], s["propensity"], s["method"], s["error"]) for s in body["slate"]
+    ]
+
+
+def test_a_users_features_are_overlaid_by_the_request(service, http):
+    http.put("/v1/users/overlaid", json={"features": {"hour": 3, "device": "web"}})
+    ask = {**ASK, "user_id": "overlaid", "context": {"hour": 5}}
+    body = http.post("/v1/slates", json=ask).json()
+    (impression,) = logged(service, body["request_id"])
+    assert impression.context == {"hour": 5, "device": "web"}
+
+
+def test_explicit_candidates_exclusions_and_missing_ids(http):
+    ask = {"k": 2, "candidates": ["base0", "nobody", "base1", "base2"], "exclude": ["base0"]}
+    body = http.post("/v1/slates", json=ask).json()
+    assert {slot["item_id"] for slot in body["slate"]} == {"base1", "base2"}
+    assert body["missing_ids"] == ["nobody"]
+
+
+def test_the_random_recommender_states_exact_even_propensities(http):
+    body = http.post("/v1/slates", json={**ASK, "recommender": "control"}).json()
+    assert [slot["propensity"] for slot in body["slate"]] == pytest.approx([1 / 6, 1 / 5, 1 / 4])
+    assert {slot["method"] for slot in body["slate"]} == {"exact"}
+
+
+def test_a_repeated_request_id_repeats_the_reply_and_is_logged_once(service, http):
+    ask = {**ASK, "request_id": uuid.uuid4().hex}
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: http.post("/v1/slates", json=ask).content, range(8)))
+    assert len(set(replies)) == 1
+    assert len(logged(service, ask["request_id"])) == 1
+    other = http.post("/v1/slates", json={**ask, "k": 2})
+    assert other.status_code == 409
+    assert other.json()["errors"][0]["pointer"] == "/request_id"
+
+
+def test_a_failed_request_does_not_use_up_its_id(http):
+    ask = {"k": 3, "pool": "later", "request_id": uuid.uuid4().hex}
+    assert http.post("/v1/slates", json=ask).status_code == 404
+    http.put("/v1/pools/later", json={"item_ids": ["base0", "base1", "base2"]})
+    assert http.post("/v1/slates", json=ask).status_code == 200
+
+
+def test_a_dry_run_logs_nothing_and_the_request_id_seeds_the_draw(service, http):
+    ask = {**ASK, "recommender": "control", "request_id": uuid.uuid4().hex, "dry_run": True}
+    first, second = (http.post("/v1/slates", json=ask).json() for _ in range(2))
+    assert first["slate"] == second["slate"]
+    assert not logged(service, ask["request_id"])
+    others = [
+        http.post("/v1/slates", json={**ask, "request_id": str(number)}).json()["slate"]
+        for number in range(20)
+    ]
+    assert any(other != first["slate"] for other in others)
+
+
+def test_items_not_available_are_not_shown(http):
+    http.put("/v1/items/future", json={"available_from": 2**52})
+    http.put("/v1/items/past", json={"expires_at": 1})
+    ask = {"k": 1, "candidates": ["future", "past", "base0"]}
+    body = http.post("/v1/slates", json=ask).json()
+    assert body["slate"][0]["item_id"] == "base0"
+    assert body["missing_ids"] == ["future", "past"]
