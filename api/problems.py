@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from api.client import ClientError
 from engine.errors import ConfigError, SchemaError, ShapeError, SlatestreamError, SnapshotError
 from streams.errors import BadEventError, FencedError, LogError, StoreError, UnknownPoolError
 
@@ -63,6 +64,7 @@ OF_ERROR: Mapping[type[SlatestreamError], str] = {
     SchemaError: "bad-features",
     ShapeError: "bad-request",
     SnapshotError: "no-state",
+    ClientError: "internal",
     BadEventError: "bad-event",
     FencedError: "no-state",
     LogError: "log-unavailable",

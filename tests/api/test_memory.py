@@ -1,0 +1,89 @@
+"""Bounded memories: repeats wait for the first, failures are forgotten, the oldest goes first."""
+
+import asyncio
+
+import pytest
+
+from api.memory import RecentKeys, RecentReplies
+from api.problems import ProblemError
+
+
+def run(coroutine):
+    return asyncio.run(coroutine)
+
+
+def test_concurrent_repeats_wait_for_one_reply():
+    async def scene():
+        made = 0
+
+        async def make():
+            nonlocal made
+            made += 1
+            await asyncio.sleep(0)
+            return b"reply"
+
+        replies = RecentReplies(10)
+        bodies = await asyncio.gather(*(replies.once("a", "same", make) for _ in range(5)))
+        return made, bodies
+
+    assert run(scene()) == (1, [b"reply"] * 5)
+
+
+def test_another_request_under_the_same_id_is_refused():
+    async def scene():
+        async def make():
+            return b"reply"
+
+        replies = RecentReplies(10)
+        await replies.once("a", "one", make)
+        await replies.once("a", "two", make)
+
+    with pytest.raises(ProblemError) as refused:
+        run(scene())
+    assert refused.value.kind == "request-id-reused"
+
+
+def test_a_failure_reaches_all_who_wait_and_is_forgotten():
+    async def scene():
+        async def fail():
+            await asyncio.sleep(0)
+            raise ProblemError("starting", "not yet")
+
+        async def make():
+            return b"reply"
+
+        replies = RecentReplies(10)
+        calls = (replies.once("a", "same", fail) for _ in range(3))
+        failed = await asyncio.gather(*calls, return_exceptions=True)
+        return [type(each) for each in failed], await replies.once("a", "other", make)
+
+    assert run(scene()) == ([ProblemError] * 3, b"reply")
+
+
+def test_the_oldest_reply_is_forgotten_first():
+    async def scene():
+        made = []
+
+        def maker(name):
+            async def make():
+                made.append(name)
+                return name.encode()
+
+            return make
+
+        replies = RecentReplies(2)
+        for name in ("a", "b", "c", "b", "a"):
+            await replies.once(name, name, maker(name))
+        return made
+
+    assert run(scene()) == ["a", "b", "c", "a"]
+
+
+def test_recent_keys_are_bounded():
+    keys = RecentKeys(3)
+    for number in range(5):
+        keys.add(number)
+    assert [number for number in range(5) if number in keys] == [2, 3, 4]
+    nothing = RecentKeys(0)
+    nothing.add(1)
+    assert 1 not in nothing

@@ -1,0 +1,106 @@
+"""Settings: one file, the environment over it, the command line over both."""
+
+import pytest
+
+from api.commands.init import TEMPLATE
+from api.settings import Settings, read_settings
+from engine.errors import ConfigError
+from streams.config import EngineConfig
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "settings.toml"
+
+
+def refusal(file, text):
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        read_settings(file)
+    return str(refused.value)
+
+
+def test_without_a_file_the_defaults_work():
+    settings = read_settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert EngineConfig.from_dict(settings.engine_settings()).policies["main"].build("main")
+
+
+def test_the_template_is_the_defaults(file):
+    file.write_text(TEMPLATE)
+    written, default = read_settings(file), read_settings()
+    policy = {"policies": {"main": default.policies["main"].model_dump()}}
+    policy["policies"]["main"]["spec"] = written.policies["main"].spec
+    assert written.model_dump() == default.model_dump() | policy
+    config = EngineConfig.from_dict(written.engine_settings())
+    plain = EngineConfig.from_dict(default.engine_settings())
+    assert config.policies["main"].build("main") == plain.policies["main"].build("main")
+
+
+def test_the_template_names_every_setting():
+    for name in Settings.model_fields:
+        assert name in TEMPLATE
+
+
+def test_environment_over_file_and_command_line_over_both(file, monkeypatch):
+    file.write_text('port = 1\nhost = "::1"\n[policies.main]\nspec = "uniform"\n')
+    assert read_settings(file).port == 1
+    monkeypatch.setenv("SLATESTREAM_PORT", "2")
+    monkeypatch.setenv("SLATESTREAM_POLICIES__MAIN__SPEC", "beta-ucb")
+    settings = read_settings(file)
+    assert (settings.port, settings.host) == (2, "::1")
+    assert settings.policies["main"].spec == "beta-ucb"
+    assert read_settings(file, port=3, host=None).port == 3
+
+
+def test_settings_are_frozen_and_cross_a_pipe_unchanged(file):
+    file.write_text(TEMPLATE)
+    settings = read_settings(file)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 5
+    assert Settings.model_validate_json(settings.model_dump_json()).model_dump() == (
+        settings.model_dump()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("prot = 1", "'prot' is no setting; did you mean 'port'?"),
+        ('[policies.a]\nspec = "uniform"\nfeature = []', "did you mean 'features'?"),
+        ('[recommenders.a]\npolicy = "a"\nwindow = 3', "did you mean 'window_seconds'?"),
+        ("port = 70000", "'port' is 70000"),
+        ('port = "x"', "'port' is 'x'"),
+        ('[[keys]]\nname = "a"\nscope = "all"\nsha256 = "00"', "'serve' or 'admin'"),
+        ("port = ", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(file, text, says):
+    assert says in refusal(file, text)
+
+
+def test_a_missing_file_is_refused(file):
+    with pytest.raises(ConfigError, match="slatestream init"):
+        read_settings(file)
+
+
+def test_unknown_variables_are_refused(monkeypatch):
+    monkeypatch.setenv("SLATESTREAM_PROT", "1")
+    with pytest.raises(ConfigError, match="did you mean 'SLATESTREAM_PORT'"):
+        read_settings()
+
+
+def test_variables_that_are_no_settings_of_ours_are_left_alone(monkeypatch):
+    monkeypatch.setenv("SLATESTREAM_DATA", "/somewhere")
+    assert read_settings().port == 8000
+
+
+def test_a_broken_variable_is_refused(monkeypatch):
+    monkeypatch.setenv("SLATESTREAM_KEYS", "[{")
+    with pytest.raises(ConfigError, match="keys"):
+        read_settings()
