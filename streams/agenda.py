@@ -1,4 +1,25 @@
-"""What the joiner must come back to: deadlines, the oldest record needed, requests to forget."""
+"""What the joiner must come back to: deadlines, the oldest record needed, requests to forget.
+
+What a request is remembered for, and why recovery is exact
+-----------------------------------------------------------
+A request is *early* (feedback without its impression), *open* (its window runs) or *closed and
+remembered*, so that late feedback and repeated impressions are told apart from new ones. Every
+record that touches an open or remembered request at time t, while the longest configured window
+is W, keeps it remembered at least until ``t + W + max(W, 60 s)``; that time depends on the
+record and the configuration in force alone, never on when the window was found expired.
+
+A commit stores the remembered requests, but not the early and open ones: those are folded again
+from ``join_offset``, the oldest record any of them is made of. Folding a suffix of the log makes
+the same open and early requests as folding all of it, because
+
+* a request in the stored set is skipped: it was closed by then, so no part of it is open;
+* any other request whose earlier records were cut off had been forgotten when the commit was
+  made, and what the rest of its records t1, t2, … wrongly start in the second fold (an early
+  record, or a window opened by a repeated impression) ends by ``ti + W`` and is forgotten no
+  later than the original was: before a new request under the same id, or the commit, comes;
+* requests do not influence each other, and the clock and the configuration at ``join_offset``
+  are stored with it.
+"""
 
 from __future__ import annotations
 

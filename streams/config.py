@@ -82,7 +82,7 @@ class RecommenderConfig:
             if not math.isfinite(number) or abs(number) > MAX_WEIGHT:
                 raise ConfigError(f"{name} is {number}; give a number within ±{MAX_WEIGHT:.0e}")
 
-    @property
+    @cached_property
     def window_ms(self) -> int:
         """The reward window in milliseconds, at least 1."""
         return max(round(self.window_seconds * 1000), 1)
@@ -103,7 +103,7 @@ class EngineConfig:
                     f"configured; give one of {sorted(self.policies)}"
                 )
 
-    @property
+    @cached_property
     def longest_window_ms(self) -> int:
         """The longest reward window, one minute when there is no recommender."""
         windows = [recommender.window_ms for recommender in self.recommenders.values()]

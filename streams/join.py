@@ -2,27 +2,8 @@
 
 The clock is the running maximum of the append stamps and nothing closes except at a record: each
 record first moves the clock, then every window whose deadline is reached closes, in the order
-(deadline, offset), then the record itself is taken in.
-
-What a request is remembered for, and why recovery is exact
------------------------------------------------------------
-A request is *early* (feedback without its impression), *open* (its window runs) or *closed and
-remembered*, so that late feedback and repeated impressions are told apart from new ones. Every
-record that touches an open or remembered request at time t, while the longest configured window
-is W, keeps it remembered at least until ``t + W + max(W, 60 s)``; that time depends on the
-record and the configuration in force alone, never on when the window was found expired.
-
-A commit stores the remembered requests, but not the early and open ones: those are folded again
-from ``join_offset``, the oldest record any of them is made of. Folding a suffix of the log makes
-the same open and early requests as folding all of it, because
-
-* a request in the stored set is skipped: it was closed by then, so no part of it is open;
-* any other request whose earlier records were cut off had been forgotten when the commit was
-  made, and what the rest of its records t1, t2, … wrongly start in the second fold (an early
-  record, or a window opened by a repeated impression) ends by ``ti + W`` and is forgotten no
-  later than the original was: before a new request under the same id, or the commit, comes;
-* requests do not influence each other, and the clock and the configuration at ``join_offset``
-  are stored with it.
+(deadline, offset), then the record itself is taken in. Why recovery
+may fold a suffix of the log again is told in `streams.agenda`.
 """
 
 from __future__ import annotations
@@ -92,7 +73,7 @@ class Joiner:
         self._open: dict[str, Window] = {}
         self._early: dict[str, list[Early]] = {}
         self._agenda = Agenda()
-        self._configs: deque[tuple[int, EngineConfig]] = deque([(start.offset, start.config)])
+        self._configs = deque([(start.offset, start.config)])  # and the offset each holds from
         self._skipped: dict[str, int] = {}
         self._schemas = _schemas(start.config)
         self._fixed = fixed
@@ -135,7 +116,7 @@ class Joiner:
         return {kind: n for kind, n in held.items() if n}
 
     def skip(self, closed: dict[str, int]) -> None:
-        """Begin to fold again: pass over the requests that a commit holds as closed."""
+        """Begin to fold again, passing over the requests that a commit holds as closed."""
         self._skipped = closed
 
     def resume(self, counts: Counts, closed: dict[str, int]) -> None:
@@ -262,54 +243,30 @@ class Joiner:
     def _apply(
         self, window: Window, event: Feedback | Activation, offset: int, *, held: bool
     ) -> None:
-        if isinstance(event, Feedback):
-            fate = self._reward(window, event, offset)
-        else:
+        if isinstance(event, Activation):
             fate = self._activate(window, event, offset)
-        if fate != "pending":
-            self.counts.settle(_name(event), fate, held=held)
-        elif not held:
-            self.counts.hold("feedback")
-
-    def _reward(self, window: Window, feedback: Feedback, offset: int) -> str:
-        if feedback.event_id in window.events:
-            return "duplicate"
-        window.events.add(feedback.event_id)
-        slot = window.find_slot(feedback)
-        if slot is None or (window.slots is not None and slot not in window.slots):
-            return "not_shown"
-        recommender = window.recommender
-        if recommender is None or feedback.kind not in recommender.kinds or slot in window.rewards:
-            return "filtered"
-        window.rewards[slot] = recommender.kinds[feedback.kind] * feedback.value
-        if recommender.learn == "first" and window.slots is not None:
-            self._learn(window, [slot], offset, self.clock)
-            return "applied"
-        window.unlearned += 1
-        return "pending"
+        else:
+            fate, slot = window.judge(event)
+            if fate == "applied" and window.learns_at_once:
+                self._learn(window, [slot], offset, self.clock)
+            elif fate == "applied":
+                window.unlearned += 1
+                if not held:
+                    self.counts.hold("feedback")
+                return
+        self.counts.settle(_name(event), fate, held=held)
 
     def _activate(self, window: Window, activation: Activation, offset: int) -> str:
-        if window.recommender is None or not window.impression.deferred:
-            return "filtered"
-        if window.slots is not None:
-            return "duplicate"
-        shown = range(len(window.impression.slate))
-        seen = frozenset(shown if activation.slots is None else activation.slots) & set(shown)
-        if not seen:
-            return "not_shown"
-        window.slots = seen
-        # Bounded by what is configured now, so that `_memory` covers it (see the module's text).
-        longest = min(window.recommender.window_ms, self.config.longest_window_ms)
-        window.deadline = self.clock + longest
-        self._agenda.expect(window)
-        unseen = [slot for slot in window.rewards if slot not in seen]
-        for slot in unseen:
-            del window.rewards[slot]
-        window.unlearned -= len(unseen)
-        self.counts.settle("feedback", "not_shown", len(unseen), held=True)
-        if window.recommender.learn == "first":
-            self._learn(window, list(window.rewards), offset, self.clock)
-        return "applied"
+        fate, unseen = window.activate(activation)
+        if fate == "applied":
+            self.counts.settle("feedback", "not_shown", unseen, held=True)
+            # At most the longest window configured now, so that `_memory` covers it.
+            wait = min(window.window_ms, self.config.longest_window_ms)
+            window.deadline = self.clock + wait
+            self._agenda.expect(window)
+            if window.learns_at_once:
+                self._learn(window, list(window.rewards), offset, self.clock)
+        return fate
 
     def _configure(self, control: Control, offset: int) -> Control | BadEventError:
         try:

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 
 from engine.batches import Posterior
-from engine.state import State
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import LogError, StoreError
 from streams.events import Tick, encode_event
 from streams.log.base import EVENTS, EventLog
-from streams.positions import Commit, Position, Saved
+from streams.positions import Commit, Position
 from streams.shard import Shard, Snapshot
 from streams.store import Store
 from streams.views import ViewWriter
@@ -140,7 +139,7 @@ class Learner:
             config=position.config,
             counts=Counts(position.counts.to_dict()),
             closed=saved.closed,
-            states=_load_states(position, saved),
+            states=position.states(saved),
         )
         self._shard = Shard.restore(
             snapshot, lambda offset, limit: self._log.poll(EVENTS, offset, limit)
@@ -298,15 +297,3 @@ class Learner:
                 posteriors[name] = policy.refresh(known, state, list(self._stale.get(name, {})))
             self._landmarks[name] = state.landmark
         self._posteriors, self._stale = posteriors, {}
-
-
-def _load_states(position: Position, saved: Saved) -> dict[str, State]:
-    states = {}
-    for name, config in position.config.policies.items():
-        policy = config.build(name)
-        states[name] = policy.load(saved.base[name]) if name in saved.base else policy.init()
-        for delta in saved.deltas:
-            if name in delta:
-                states[name].put_bytes(delta[name])
-        policy.decay(states[name], position.clock)
-    return states

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.state import State
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.join import JoinPoint
@@ -54,6 +55,18 @@ class Position:
             delta_bytes=0 if commit.base else self.delta_bytes + size,
             base_bytes=size if commit.base else self.base_bytes,
         )
+
+    def states(self, saved: Saved) -> dict[str, State]:
+        """Rebuild every policy's state; raises ``SnapshotError`` when one is damaged."""
+        states = {}
+        for name, config in self.config.policies.items():
+            policy = config.build(name)
+            states[name] = policy.load(saved.base[name]) if name in saved.base else policy.init()
+            for delta in saved.deltas:
+                if name in delta:
+                    states[name].put_bytes(delta[name])
+            policy.decay(states[name], self.clock)
+        return states
 
     @classmethod
     def fresh(cls, topic: str, partition: int, log: str) -> Position:

@@ -106,17 +106,59 @@ class Window:
         self.events: set[str] = set()  # event ids seen
         self.alive = True
 
-    def find_slot(self, feedback: Feedback) -> int | None:
-        """Slot that the feedback is about, None when its item was not shown there."""
+    @property
+    def learns_at_once(self) -> bool:
+        """Whether a slot is learned at its first feedback, and may be by now."""
+        recommender = self.recommender
+        return recommender is not None and recommender.learn == "first" and self.slots is not None
+
+    @property
+    def window_ms(self) -> int:
+        """How long the window runs."""
+        assert self.recommender is not None  # noqa: S101
+        return self.recommender.window_ms
+
+    def judge(self, feedback: Feedback) -> tuple[str, int]:
+        """Fate of a feedback and the slot it is about; when ``applied``, its reward is kept."""
+        if feedback.event_id in self.events:
+            return "duplicate", -1
+        self.events.add(feedback.event_id)
+        slot = self._find_slot(feedback)
+        if slot < 0 or (self.slots is not None and slot not in self.slots):
+            return "not_shown", slot
+        kinds = self.recommender.kinds if self.recommender else {}
+        if feedback.kind not in kinds or slot in self.rewards:
+            return "filtered", slot
+        self.rewards[slot] = kinds[feedback.kind] * feedback.value
+        return "applied", slot
+
+    def activate(self, activation: Activation) -> tuple[str, int]:
+        """Fate of an activation, and how many pending rewards are of slots it leaves out."""
+        if self.recommender is None or not self.impression.deferred:
+            return "filtered", 0
+        if self.slots is not None:
+            return "duplicate", 0
+        shown = range(len(self.impression.slate))
+        seen = frozenset(shown if activation.slots is None else activation.slots) & set(shown)
+        if not seen:
+            return "not_shown", 0
+        self.slots = seen
+        unseen = [slot for slot in self.rewards if slot not in seen]
+        for slot in unseen:
+            del self.rewards[slot]
+        self.unlearned -= len(unseen)
+        return "applied", len(unseen)
+
+    def _find_slot(self, feedback: Feedback) -> int:
         slate = self.impression.slate
         if feedback.slot is not None:
             shown = feedback.slot < len(slate)
             same = shown and slate[feedback.slot].item_id == feedback.item_id
-            return feedback.slot if same else None
+            return feedback.slot if same else -1
         for slot, item in enumerate(slate):
             if item.item_id == feedback.item_id:
                 return slot
-        return None
+        return -1
 
     def outcome(self, offset: int, slots: list[int], time_ms: int) -> Outcome:
         """Make the outcome of some slots; marks them learned."""

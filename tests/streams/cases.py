@@ -1,0 +1,158 @@
+"""Streams and settings that the tests of this folder share."""
+
+import random
+
+from streams.config import EngineConfig, PolicyConfig, RecommenderConfig
+from streams.errors import BadEventError
+from streams.events import (
+    Activation,
+    Event,
+    Feedback,
+    Impression,
+    ShownItem,
+    Tick,
+    decode_event,
+    encode_event,
+)
+from streams.join import Joiner, JoinPoint
+from streams.log.base import EVENTS, Record
+from streams.log.memory import MemoryLog
+from streams.requests import Outcome
+
+HOUR = {"type": "numeric", "name": "hour", "center": 12, "scale": 6}
+DEVICE = {"type": "categorical", "name": "device", "values": ["ios", "web"]}
+START = 1_700_000_000_000
+
+
+def settings(
+    *features: dict, window: float = 20.0, learn: str = "close", spec: str = "linear-greedy"
+) -> EngineConfig:
+    """One policy ``main`` behind one recommender ``default``."""
+    return EngineConfig(
+        policies={"main": PolicyConfig(spec=spec, features=features)},
+        recommenders={
+            "default": RecommenderConfig(
+                policy="main", window_seconds=window, learn=learn, kinds={"click": 1.0, "buy": 5.0}
+            )
+        },
+    )
+
+
+def impression(request_id: str, items: str = "ab", **fields: object) -> Impression:
+    slate = tuple(ShownItem(item_id=item, propensity=0.5, method="exact") for item in items)
+    given = {"recommender": "default", "context": {"hour": 3.0, "device": "ios"}, **fields}
+    return Impression(ts=0, request_id=request_id, slate=slate, **given)
+
+
+def click(request_id: str, item_id: str = "a", event_id: str = "e", **fields: object) -> Feedback:
+    given = {"kind": "click", **fields}
+    return Feedback(ts=0, event_id=event_id, request_id=request_id, item_id=item_id, **given)
+
+
+class Bench:
+    """A joiner fed one event at a time, at times in seconds."""
+
+    def __init__(self, config: EngineConfig, **options: object) -> None:
+        self.joiner = Joiner(JoinPoint(0, 0, config), **options)
+
+    def at(self, seconds: float, event: Event | bytes) -> "Bench":
+        offset = self.joiner.next_offset
+        value = event if isinstance(event, bytes) else encode_event(event)
+        record = Record(offset, START + round(1000 * seconds), "", value)
+        try:
+            decoded = decode_event(value)
+        except BadEventError as error:
+            decoded = error
+        self.joiner.add(record, decoded)
+        assert self.joiner.counts.exact
+        assert self.joiner.counts.pending == self.joiner.pending()
+        return self
+
+    def tick(self, seconds: float) -> "Bench":
+        return self.at(seconds, Tick(ts=0))
+
+    def fates(self, kind: str) -> dict[str, int]:
+        return {fate: n for fate, n in self.joiner.counts.to_dict()[kind].items() if n}
+
+    def rewards(self) -> list[tuple[str, float]]:
+        return [
+            (item, reward)
+            for outcome in self.joiner.outcomes
+            for item, reward in zip(outcome.item_ids, outcome.reward, strict=True)
+        ]
+
+
+def comparable(outcome: Outcome) -> tuple:
+    """An outcome as plain data, its features to the bit."""
+    return (*outcome[:3], outcome.x.tobytes(), *outcome[4:])
+
+
+STEPS_MS = [0, 0, 1, 500, 4_000, 9_000, 15_000, 20_000, 30_000, 130_000]
+
+
+def random_config(rng: random.Random) -> EngineConfig:
+    """Settings that differ in everything control records may change."""
+    features = rng.choice([(), (HOUR,), (HOUR, DEVICE), (DEVICE,)])
+    spec = rng.choice(["linear-greedy", "linear-ucb:half_life_seconds=20", "beta-thompson"])
+    names = rng.sample(["default", "other"], rng.randint(1, 2))
+    return EngineConfig(
+        policies={
+            f"policy-{name}": PolicyConfig(spec=spec, features=features)
+            for name in rng.sample(names, len(names))
+        },
+        recommenders={
+            name: RecommenderConfig(
+                policy=f"policy-{name}",
+                window_seconds=rng.choice([0.001, 20, 100]),
+                default_reward=rng.choice([0, -0.5]),
+                learn=rng.choice(["close", "first"]),
+            )
+            for name in names
+        },
+    )
+
+
+def random_event(rng: random.Random) -> bytes:
+    """One record: few request ids, so that they repeat, come early, late and come back."""
+    request_id = f"r{rng.randrange(7)}"
+    items = "".join(rng.sample("abcdef", rng.randint(1, 4)))
+    draw = rng.random()
+    if draw < 0.4:
+        event: Event = impression(
+            request_id,
+            items,
+            recommender=rng.choice(["default", "default", "other", "nobody"]),
+            deferred=rng.random() < 0.5,
+            weight=rng.choice([1.0, 2.5]),
+            context=rng.choice([{}, {"hour": 5}, {"hour": 7.5, "device": "web"}, {"hour": "x"}]),
+        )
+    elif draw < 0.7:
+        event = click(
+            request_id,
+            rng.choice("abcdef"),
+            f"e{rng.randrange(6)}",
+            kind=rng.choice(["click", "click", "view"]),
+            value=rng.choice([1.0, 0.25]),
+            slot=rng.choice([None, None, None, 0, 2]),
+        )
+    elif draw < 0.85:
+        slots = rng.choice([None, (0,), (1, 3), (9,)])
+        event = Activation(ts=0, request_id=request_id, slots=slots)
+    elif draw < 0.92:
+        event = Tick(ts=0)
+    elif draw < 0.95:
+        event = random_config(rng).to_control(0)
+    else:
+        return rng.choice([b"{", b"\xff", b'{"type":"item","ts":0,"id":"a"}', b"null"])
+    return encode_event(event)
+
+
+def random_log(seed: int, length: int) -> MemoryLog:
+    """A log that starts with a control record, its stamps in bursts and leaps."""
+    rng = random.Random(seed)
+    log = MemoryLog(START)
+    log.append(EVENTS, [("control", encode_event(random_config(rng).to_control(0)))])
+    for _ in range(length):
+        log.time_ms += rng.choice(STEPS_MS)
+        log.append(EVENTS, [("", random_event(rng))])
+    return log

@@ -1,0 +1,122 @@
+"""The event contract: what is decoded, and what is refused with which reason."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.errors import BadEventError
+from streams.events import Impression, decode_event, encode_event
+from tests.streams.cases import click, impression, settings
+
+SHOWN = {"item_id": "a", "propensity": 0.5, "method": "exact"}
+SEEN = {"type": "impression", "ts": 1, "request_id": "r", "recommender": "d", "slate": [SHOWN]}
+CLICK = {
+    "type": "feedback",
+    "ts": 1,
+    "event_id": "e",
+    "request_id": "r",
+    "item_id": "a",
+    "kind": "click",
+}
+ITEM = {"type": "item", "ts": 1, "id": "a"}
+
+
+def refused(value: object) -> BadEventError:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    with pytest.raises(BadEventError) as caught:
+        decode_event(raw)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "pointer"),
+    [
+        (b"\xff\xfe", "encoding", ""),
+        (json.dumps(ITEM).encode().replace(b'"a"', b'"\xff"'), "encoding", ""),
+        (b"", "json", ""),
+        (b"{", "json", ""),
+        (b'{"type":"tick","ts":1} {}', "json", ""),
+        ({**CLICK, "value": float("nan")}, "json", ""),
+        ({**SEEN, "context": {"x": float("inf")}}, "json", ""),
+        ({"ts": 1}, "type", "/type"),
+        ({"type": "like", "ts": 1}, "type", "/type"),
+        ({"type": 3, "ts": 1}, "type", "/type"),
+        (None, "schema", ""),
+        ([SEEN], "schema", ""),
+        ({**SEEN, "slat": 1}, "schema", "/slat"),
+        ({"type": "tick"}, "schema", "/ts"),
+        ({**SEEN, "ts": "now"}, "schema", "/ts"),
+        ({**SEEN, "ts": 1.5}, "schema", "/ts"),
+        ({**SEEN, "slate": [{**SHOWN, "rank": 1}]}, "schema", "/slate/0/rank"),
+        ({**SEEN, "context": {"x": [1]}}, "schema", "/context"),
+        ({"type": "control", "ts": 1, "change": "stop", "settings": {}}, "schema", "/change"),
+        ({**SEEN, "ts": -1}, "value", "/ts"),
+        ({**SEEN, "slate": []}, "value", "/slate"),
+        ({**SEEN, "slate": [SHOWN, SHOWN]}, "value", "/slate/1/item_id"),
+        ({**SEEN, "slate": [{**SHOWN, "propensity": 0}]}, "value", "/slate/0/propensity"),
+        ({**SEEN, "slate": [{**SHOWN, "propensity": 1.1}]}, "value", "/slate/0/propensity"),
+        ({**SEEN, "slate": [{**SHOWN, "propensity": -0.1}]}, "value", "/slate/0/propensity"),
+        ({**SEEN, "slate": [{**SHOWN, "error": -1}]}, "value", "/slate/0/error"),
+        ({**SEEN, "weight": 0}, "value", "/weight"),
+        ({**SEEN, "weight": 1e10}, "value", "/weight"),
+        ({**SEEN, "request_id": ""}, "value", "/request_id"),
+        ({**SEEN, "request_id": "x" * 257}, "value", "/request_id"),
+        ({**CLICK, "value": 1e10}, "value", "/value"),
+        ({**CLICK, "slot": -1}, "value", "/slot"),
+        ({**CLICK, "item_id": ""}, "value", "/item_id"),
+        (b'{"type":"item","ts":1,"id":"a","features":{"x":1e999}}', "value", "/features"),
+        ({**ITEM, "features": {"x": 10**30}}, "value", "/features"),
+        ({"type": "activation", "ts": 1, "request_id": "r", "slots": []}, "value", "/slots"),
+    ],
+)
+def test_what_is_refused_and_why(value, reason, pointer):
+    error = refused(value)
+    assert (error.reason, error.pointer) == (reason, pointer)
+    assert error.detail
+
+
+def test_what_was_encoded_decodes_to_itself():
+    for event in (
+        impression("r", "abc", user_id="u", candidates=("a", "b"), shadow={"p": (0.5, 0.0)}),
+        impression("r", deferred=True, fallback="timeout", pool="home", pool_version=3),
+        click("r", value=-2.5, slot=1),
+        settings({"type": "numeric", "name": "x"}).to_control(5),
+    ):
+        assert decode_event(encode_event(event)) == event
+
+
+def test_fields_left_out_take_their_defaults():
+    event = decode_event(json.dumps(SEEN).encode())
+    assert isinstance(event, Impression)
+    assert (event.weight, event.context, event.deferred) == (1.0, {}, False)
+    assert json.loads(encode_event(event)) == SEEN
+
+
+def test_a_slate_cannot_be_built_with_an_item_twice():
+    with pytest.raises(BadEventError, match="show an item once"):
+        impression("r", "aba")
+
+
+def verdict(value: bytes) -> str:
+    try:
+        decode_event(value)
+    except BadEventError as error:
+        return error.reason
+    return "event"
+
+
+VERDICTS = {"event", "encoding", "json", "type", "schema", "value"}
+
+
+@given(st.binary(max_size=60) | st.from_regex(rb'\{"type":"(tick|item)",.{0,40}', fullmatch=True))
+def test_any_bytes_decode_or_are_refused(value):
+    assert verdict(value) in VERDICTS
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5))
+def test_any_field_value_decodes_or_is_refused(value):
+    for field in SEEN:
+        assert verdict(msgspec.json.encode({**SEEN, field: value})) in VERDICTS

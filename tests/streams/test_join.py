@@ -1,0 +1,228 @@
+"""Every fate a record can have, and what is learned from the rest."""
+
+import pytest
+
+from streams.events import Activation, Item, Tick
+from tests.streams.cases import DEVICE, HOUR, START, Bench, click, impression, settings
+
+SEEN = impression("r")  # shows a and b
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench(settings(window=20))
+
+
+def test_a_window_closes_at_its_deadline_and_silence_is_the_default(bench):
+    bench.at(0, SEEN).at(5, click("r", "b", value=2.0)).tick(19.999)
+    assert bench.rewards() == []
+    assert bench.fates("impression") == {"consumed": 1, "pending": 1}
+    assert bench.fates("feedback") == {"consumed": 1, "pending": 1}
+    bench.tick(20)
+    assert bench.rewards() == [("a", 0.0), ("b", 2.0)]
+    assert bench.fates("impression") == bench.fates("feedback") == {"consumed": 1, "applied": 1}
+    outcome = bench.joiner.outcomes[0]
+    assert (outcome.offset, outcome.time_ms) == (3, START + 20_000)
+
+
+def test_the_outcome_carries_features_weight_and_policy():
+    bench = Bench(settings(HOUR, DEVICE))
+    bench.at(0, impression("r", weight=4.0, context={"hour": 15, "device": "web"})).tick(50)
+    (outcome,) = bench.joiner.outcomes
+    assert outcome.x.tolist() == [1.0, 0.5, 0.0, 1.0]
+    assert (outcome.weight, outcome.policy, outcome.time_ms) == (4.0, "main", START + 20_000)
+
+
+def test_kinds_are_weighted_and_others_filtered(bench):
+    bench.at(0, SEEN).at(1, click("r", "a", "e1", kind="view"))
+    bench.at(2, click("r", "a", "e2", kind="buy")).at(3, click("r", "a", "e3")).tick(30)
+    assert bench.rewards() == [("a", 5.0), ("b", 0.0)]
+    assert bench.fates("feedback") == {"consumed": 3, "applied": 1, "filtered": 2}
+
+
+def test_the_same_event_id_is_a_duplicate(bench):
+    bench.at(0, SEEN).at(1, click("r")).at(2, click("r")).at(3, click("r", "b", "e"))
+    assert bench.fates("feedback") == {"consumed": 3, "pending": 1, "duplicate": 2}
+
+
+def test_a_repeated_impression_is_a_duplicate_open_or_closed(bench):
+    bench.at(0, SEEN).at(1, SEEN).tick(30).at(31, SEEN)
+    assert bench.fates("impression") == {"consumed": 3, "applied": 1, "duplicate": 2}
+    assert len(bench.rewards()) == 2
+
+
+def test_feedback_at_the_deadline_is_late(bench):
+    bench.at(0, SEEN).at(20, click("r"))
+    assert bench.fates("feedback") == {"consumed": 1, "late": 1}
+    assert bench.rewards() == [("a", 0.0), ("b", 0.0)]
+
+
+def test_a_request_is_remembered_for_a_minute_after_its_window(bench):
+    bench.at(0, SEEN).at(79, click("r")).at(150, click("r", "a", "e2"))
+    assert bench.fates("feedback") == {"consumed": 2, "late": 2}
+    bench.at(1000, click("r", "a", "e3"))  # forgotten: as if it never was
+    assert bench.fates("feedback") == {"consumed": 3, "late": 2, "pending": 1}
+    assert bench.joiner.closed == {}
+
+
+@pytest.mark.parametrize(
+    "feedback",
+    [click("r", "c"), click("r", "a", slot=1), click("r", "a", slot=2), click("r", "b", slot=0)],
+)
+def test_an_item_not_shown_there_is_told_apart(bench, feedback):
+    bench.at(0, SEEN).at(1, feedback).tick(30)
+    assert bench.fates("feedback") == {"consumed": 1, "not_shown": 1}
+    assert bench.rewards() == [("a", 0.0), ("b", 0.0)]
+
+
+def test_early_feedback_waits_for_its_impression(bench):
+    bench.at(0, click("r")).at(1, click("r")).at(10, SEEN)
+    assert bench.fates("feedback") == {"consumed": 2, "pending": 1, "duplicate": 1}
+    assert bench.joiner.join_point().offset == 0
+    bench.tick(31)
+    assert bench.rewards() == [("a", 1.0), ("b", 0.0)]
+
+
+def test_early_feedback_is_an_orphan_after_a_window(bench):
+    bench.at(0, click("r")).at(20, SEEN)
+    assert bench.fates("feedback") == {"consumed": 1, "orphan": 1}
+    assert bench.joiner.join_point().offset == 1
+
+
+def test_an_unknown_recommender_is_filtered_with_its_feedback(bench):
+    bench.at(0, impression("r", recommender="none")).at(1, click("r")).tick(30)
+    assert bench.fates("impression") == {"consumed": 1, "filtered": 1}
+    assert bench.fates("feedback") == {"consumed": 1, "filtered": 1}
+    assert bench.rewards() == []
+
+
+def test_a_fallback_slate_is_learned_from_too(bench):
+    bench.at(0, impression("r", fallback="timeout")).tick(30)
+    assert len(bench.rewards()) == 2
+
+
+def test_first_learns_feedback_at_once_and_silence_at_the_close():
+    bench = Bench(settings(window=20, learn="first"))
+    bench.at(0, SEEN).at(1, click("r", "b"))
+    assert bench.rewards() == [("b", 1.0)]
+    assert bench.joiner.outcomes[0].time_ms == START + 1000
+    assert bench.fates("feedback") == {"consumed": 1, "applied": 1}
+    assert bench.fates("impression") == {"consumed": 1, "pending": 1}
+    bench.at(2, click("r", "b", "e2")).tick(20)
+    assert bench.rewards() == [("b", 1.0), ("a", 0.0)]
+    assert bench.fates("feedback") == {"consumed": 2, "applied": 1, "filtered": 1}
+    assert bench.fates("impression") == {"consumed": 1, "applied": 1}
+
+
+def test_first_applies_an_impression_when_its_last_slot_is_learned():
+    bench = Bench(settings(window=20, learn="first"))
+    bench.at(0, SEEN).at(1, click("r", "b")).at(2, click("r", "a", "e2"))
+    assert bench.fates("impression") == {"consumed": 1, "applied": 1}
+    assert bench.tick(30).rewards() == [("b", 1.0), ("a", 1.0)]
+
+
+def test_a_deferred_slate_starts_at_its_activation(bench):
+    bench.at(0, impression("r", deferred=True)).at(15, Activation(ts=0, request_id="r"))
+    bench.at(30, click("r")).tick(34).tick(35)
+    assert bench.rewards() == [("a", 1.0), ("b", 0.0)]
+    bench.at(36, Activation(ts=0, request_id="r"))
+    assert bench.fates("activation") == {"consumed": 2, "applied": 1, "late": 1}
+
+
+def test_a_deferred_slate_never_seen_is_filtered(bench):
+    bench.at(0, impression("r", deferred=True)).at(1, click("r")).tick(20)
+    assert bench.fates("impression") == {"consumed": 1, "filtered": 1}
+    assert bench.fates("feedback") == {"consumed": 1, "filtered": 1}
+    assert bench.rewards() == []
+
+
+@pytest.mark.parametrize("learn", ["close", "first"])
+def test_only_activated_slots_are_learned(learn):
+    bench = Bench(settings(window=20, learn=learn))
+    bench.at(0, impression("r", "abc", deferred=True))
+    bench.at(1, click("r", "a", "e1")).at(2, click("r", "c", "e2"))
+    bench.at(3, Activation(ts=0, request_id="r", slots=(1, 2, 7)))
+    bench.at(4, click("r", "a", "e3")).tick(30)
+    assert sorted(bench.rewards()) == [("b", 0.0), ("c", 1.0)]
+    assert bench.fates("feedback") == {"consumed": 3, "applied": 1, "not_shown": 2}
+
+
+def test_other_activations(bench):
+    seen = Activation(ts=0, request_id="r")
+    bench.at(0, seen).at(1, impression("r", deferred=True)).at(2, seen)  # the first came early
+    bench.at(3, impression("s")).at(4, Activation(ts=0, request_id="s"))  # not deferred
+    bench.at(5, impression("t", deferred=True))
+    bench.at(6, Activation(ts=0, request_id="t", slots=(5,))).at(
+        7, Activation(ts=0, request_id="u")
+    )
+    assert bench.tick(60).fates("activation") == {
+        "consumed": 5,
+        "applied": 1,
+        "duplicate": 1,
+        "filtered": 1,
+        "not_shown": 1,
+        "orphan": 1,
+    }
+
+
+def test_windows_close_by_deadline_then_offset():
+    bench = Bench(settings(window=20))
+    for second, name in ((0, "x"), (0, "y"), (5, "z")):
+        bench.at(second, impression(name, name))
+    bench.at(1, Tick(ts=0)).tick(100)  # a stamp that goes back does not move the clock
+    assert bench.rewards() == [("x", 0.0), ("y", 0.0), ("z", 0.0)]
+    assert [outcome.time_ms - START for outcome in bench.joiner.outcomes] == [
+        20_000,
+        20_000,
+        25_000,
+    ]
+
+
+def test_dead_records_keep_reason_and_value(bench):
+    config = settings().to_control(0)
+    bad = {**config.settings, "recommenders": {"default": {"policy": "nobody"}}}
+    bench.at(0, b"{").at(0, Item(ts=0, id="a"))
+    bench.at(0, type(config)(ts=0, change="configure", settings=bad))
+    bench = bench.at(1, impression("r", context={}))
+    letters = bench.joiner.dead
+    assert [(letter.offset, letter.reason) for letter in letters] == [
+        (0, "json"),
+        (1, "type"),
+        (2, "config"),
+    ]
+    assert letters[0].value == b"{"
+    assert "'nobody'" in letters[2].detail
+    assert bench.fates("unknown") == bench.fates("item") == {"consumed": 1, "dead": 1}
+
+
+def test_a_context_that_does_not_fit_the_schema_is_dead():
+    bench = Bench(settings(HOUR))
+    bench.at(0, impression("r", context={"hour": "noon"})).at(1, click("r")).tick(60)
+    assert bench.fates("impression") == {"consumed": 1, "dead": 1}
+    assert bench.fates("feedback") == {"consumed": 1, "orphan": 1}
+    assert (bench.joiner.dead[0].reason, bench.joiner.dead[0].pointer) == ("schema", "/context")
+
+
+def test_a_control_record_reaches_open_windows():
+    bench = Bench(settings(HOUR))
+    bench.at(0, impression("r", context={"hour": 15, "device": "ios"}))
+    bench.at(0, impression("s", context={"hour": 15, "device": 3})).at(1, click("s"))
+    bench.at(2, settings(HOUR, DEVICE).to_control(0)).tick(30)
+    assert [outcome.x.tolist() for outcome in bench.joiner.outcomes] == [[1.0, 0.5, 1.0, 0.0]]
+    assert bench.fates("impression") == {"consumed": 2, "applied": 1, "dead": 1}
+    assert bench.fates("feedback") == {"consumed": 1, "filtered": 1}
+    assert [letter.offset for letter in bench.joiner.dead] == [1]
+
+
+def test_windows_of_a_policy_that_is_gone_are_filtered():
+    bench = Bench(settings(HOUR))
+    bench.at(0, SEEN).at(1, click("r")).at(2, type(settings())().to_control(0)).tick(90)
+    assert bench.rewards() == []
+    assert bench.fates("impression") == bench.fates("feedback") == {"consumed": 1, "filtered": 1}
+
+
+def test_a_fixed_joiner_passes_control_records_over():
+    bench = Bench(settings(HOUR), fixed=True)
+    bench.at(0, settings(DEVICE).to_control(0)).at(1, SEEN).tick(30)
+    assert bench.joiner.outcomes[0].x.tolist() == [1.0, -1.5]
+    assert bench.fates("control") == {"consumed": 1, "applied": 1}
