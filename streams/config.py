@@ -118,7 +118,7 @@ class EngineConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` turns back into this config."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return plain
 
     @classmethod

@@ -23,7 +23,9 @@ class Outcome(NamedTuple):
     """
 
     offset: int
+    request_id: str
     policy: str
+    slots: tuple[int, ...]
     item_ids: tuple[str, ...]
     x: Floats  # (d,), shared by the slots
     reward: tuple[float, ...]
@@ -169,7 +171,9 @@ class Window:
         slate = self.impression.slate
         return Outcome(
             offset=offset,
+            request_id=self.impression.request_id,
             policy=self.recommender.policy,
+            slots=tuple(slots),
             item_ids=tuple(slate[slot].item_id for slot in slots),
             x=self.x,
             reward=tuple(self.rewards.get(slot, default) for slot in slots),

@@ -1,4 +1,4 @@
-"""Group commit: every caller gets its own offset, or hears why not; a kill loses no offset given."""
+"""Group commit: every caller gets its own offset or hears why not, and a kill loses none given."""
 
 import os
 import signal

@@ -1,0 +1,280 @@
+"""The loop: what is committed is exact, fenced, recovered, published and timed by the log."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from streams.config import EngineConfig
+from streams.errors import FencedError, StoreError
+from streams.events import Control, decode_event, encode_event
+from streams.learner import Learner
+from streams.log.base import EVENTS
+from streams.log.memory import MemoryLog
+from streams.log.sqlite import SqliteLog
+from streams.shard import replay_log
+from streams.store import Store
+from streams.views import ViewReader, ViewWriter
+from tests.streams.cases import DEVICE, HOUR, START, click, impression, settings
+
+CONFIG = settings(HOUR, window=2.0)
+
+
+class House:
+    """A folder with a log, a store and views, and learners that come and go."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+        self.log = MemoryLog(START)
+        self.store = Store(folder / "state.db")
+        self.reader = ViewReader(folder)
+
+    def learner(self, config: EngineConfig = CONFIG, **options: object) -> Learner:
+        return Learner(self.log, self.store, ViewWriter(self.folder), config, **options)
+
+    def started(self, config: EngineConfig = CONFIG, **options: object) -> Learner:
+        learner = self.learner(config, **options)
+        learner.start()
+        return learner
+
+    def happen(self, *events, seconds: float = 0.0) -> None:
+        self.log.time_ms += round(1000 * seconds)
+        self.log.append(EVENTS, [("", encode_event(event)) for event in events])
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path)
+    yield house
+    house.store.close()
+
+
+def test_the_settings_enter_the_log_once(house):
+    first = house.started()
+    assert first.next_offset == house.log.end(EVENTS) == 1
+    control = decode_event(house.log.poll(EVENTS, 0, 1)[0].value)
+    assert isinstance(control, Control)
+    assert house.started().next_offset == 1
+    explores = settings(HOUR, window=2.0, spec="linear-thompson:floor=0.5,seed=4")
+    assert house.started(explores).next_offset == 1
+    assert house.reader.current().config.policies["main"].spec == explores.policies["main"].spec
+    assert house.started(settings(HOUR, window=3.0)).next_offset == 2
+    assert house.started(CONFIG).next_offset == 3
+
+
+def test_a_learner_without_a_claim_refuses_to_commit(house):
+    with pytest.raises(StoreError, match="call start"):
+        house.learner().commit()
+
+
+def test_learning_commits_and_publishes_what_replay_finds(house):
+    learner = house.started()
+    house.happen(impression("r"), impression("s", "bc"))
+    house.happen(click("r"), seconds=1)
+    house.happen(click("s", "z"), seconds=2)
+    assert learner.step() == 4
+    assert learner.commit()
+    assert not learner.commit()
+    version = learner.publish()
+    view = house.reader.current()
+    assert (view.version, view.offsets) == (version, {0: 5})
+    assert view.counts == learner.counts == replay_log(house.log).counts
+    assert view.counts.exact
+    assert learner.hash() == replay_log(house.log).hash
+    main = view.policies["main"]
+    shown = main.arrays["count"][main.rows(["a", "b", "c", "new"])]
+    assert shown.tolist() == [1.0, 2.0, 1.0, 0.0]
+
+
+def test_nothing_uncommitted_is_published(house):
+    learner = house.started()
+    house.happen(impression("r"))
+    learner.step()
+    with pytest.raises(StoreError, match="commit before"):
+        learner.publish()
+
+
+@pytest.mark.parametrize("half_life", ["", ":half_life_seconds=3"])
+def test_published_beliefs_are_the_derived_ones_to_the_bit(house, half_life):
+    learner = house.started(settings(HOUR, window=2.0, spec=f"linear-greedy{half_life}"))
+    for number in range(12):
+        items = "abcdefgh"[number % 5 : number % 5 + 3]
+        house.happen(impression(f"r{number}", items, context={"hour": number}), seconds=0.9)
+        house.happen(click(f"r{number}", items[1], f"e{number}"))
+        learner.step()
+        learner.commit()
+        learner.publish()
+        shard = learner.shard
+        derived = shard.policies["main"].derive(shard.states["main"])
+        published = house.reader.current().policies["main"]
+        assert published.item_ids == derived.item_ids
+        for name, array in derived.arrays.items():
+            np.testing.assert_array_equal(published.arrays[name], array)
+
+
+def test_recovery_goes_on_as_if_it_never_stopped(house):
+    learner = house.started()
+    for number in range(30):
+        house.happen(impression(f"r{number}"), click(f"r{number - 1}"), seconds=0.7)
+        if number % 3 == 0:
+            learner.step()
+            learner.commit()
+        if number % 7 == 0:
+            learner = house.started()
+    learner = house.started()
+    whole = replay_log(house.log)
+    assert learner.next_offset == whole.next_offset
+    assert (learner.hash(), learner.counts) == (whole.hash, whole.counts)
+    assert learner.counts.pending
+
+
+def test_of_two_learners_the_earlier_is_fenced_and_nothing_is_lost(house):
+    zombie, owner = house.started(), None
+    house.happen(impression("r"), click("r"))
+    zombie.step()
+    owner = house.started()
+    with pytest.raises(FencedError):
+        zombie.commit()
+    house.happen(impression("s"), seconds=3)
+    owner.step()
+    owner.commit()
+    assert house.started().hash() == owner.hash() == replay_log(house.log).hash
+
+
+def test_a_lost_tail_of_the_log_is_refused(house):
+    learner = house.started()
+    house.happen(impression("r"))
+    learner.step()
+    learner.commit()
+    del house.log._records[EVENTS][1:]
+    with pytest.raises(StoreError, match="records were lost"):
+        house.started()
+
+
+def test_another_log_is_refused(house):
+    house.started()
+    house.log = MemoryLog(START)
+    with pytest.raises(StoreError, match="holds state learned from log"):
+        house.started()
+
+
+def test_ticks_are_appended_only_where_the_clock_is_all_that_is_missing(house):
+    learner = house.started()
+    assert not learner.tick()
+    house.happen(impression("r"))
+    learner.step()
+    house.log.time_ms += 1999
+    assert not learner.tick()
+    house.log.time_ms += 1
+    house.happen(click("r"))
+    assert not learner.tick()  # the next record will close the window
+    learner.step()
+    assert not learner.tick()
+    house.happen(impression("s"))
+    learner.step()
+    house.log.time_ms += 2000
+    assert learner.tick()
+    learner.step()
+    assert learner.counts.to_dict()["impression"]["applied"] == 2
+    assert learner.counts.to_dict()["tick"]["applied"] == 1
+    assert not learner.tick()
+
+
+def test_a_control_record_changes_state_where_it_stands_in_the_log(house):
+    learner = house.started()
+    house.happen(impression("r"), click("r"))
+    house.happen(impression("s"), seconds=3)
+    learner.step()
+    learner.commit()
+    before = learner.shard.states["main"].take(["a"])
+    learner = house.started(settings(HOUR, DEVICE, window=2.0))
+    after = learner.shard.states["main"].take(["a"])
+    assert after["moment"][0, :2].tolist() == before["moment"][0].tolist()
+    assert after["moment"][0, 2:].tolist() == [0.0, 0.0]
+    house.happen(impression("t"), seconds=9)
+    learner.step()
+    learner.commit()
+    learner.publish()
+    assert learner.hash() == replay_log(house.log).hash == house.started(learner._config).hash()
+    assert house.reader.current().policies["main"].arrays["theta"].shape[1] == 4
+
+
+def test_dead_letters_are_stored_with_their_reason(house):
+    learner = house.started()
+    house.log.append(EVENTS, [("", b"{"), ("", b"\xff")])
+    learner.step()
+    learner.commit()
+    house.started()
+    stored = {letter.source: letter.reason for letter in house.store.dead_letters()}
+    assert stored == {"events-0-1": "json", "events-0-2": "encoding"}
+
+
+def test_a_store_that_fails_for_a_while_loses_nothing(house, monkeypatch):
+    learner = house.started()
+    house.happen(impression("r"))
+    house.log.append(EVENTS, [("", b"{")])
+    house.happen(click("r", "b"), seconds=9)
+    learner.step()
+    works = house.store.commit
+
+    def full(*_: object) -> None:
+        raise StoreError("cannot commit to store: disk full")
+
+    monkeypatch.setattr(house.store, "commit", full)
+    with pytest.raises(StoreError):
+        learner.commit()
+    monkeypatch.setattr(house.store, "commit", works)
+    assert learner.commit()
+    assert len(house.store.dead_letters()) == 1
+    again = house.started()
+    assert again.hash() == learner.hash() == replay_log(house.log).hash
+    assert again.shard.joiner.closed == learner.shard.joiner.closed != {}
+
+
+def wait_for(learner: Learner, reached: Callable[[Learner], bool]) -> None:
+    """Run a learner until it published what was waited for."""
+    stop = threading.Event()
+
+    def look(running: Learner) -> None:
+        if reached(running):
+            stop.set()
+
+    guard = threading.Timer(60, stop.set)
+    guard.start()
+    learner.run(stop, commit_interval=0.01, on_publish=look)
+    guard.cancel()
+    assert reached(learner)
+
+
+def test_run_closes_windows_of_an_idle_log_by_itself(tmp_path):
+    log, store = SqliteLog(tmp_path / "log.db"), Store(tmp_path / "state.db")
+    learner = Learner(log, store, ViewWriter(tmp_path), settings(window=0.05))
+    learner.start()
+    log.append(EVENTS, [("", encode_event(impression("r"))), ("", encode_event(click("r")))])
+    wait_for(learner, lambda it: it.counts.to_dict().get("impression", {}).get("applied") == 1)
+    assert learner.counts.to_dict()["tick"]["applied"] >= 1
+    assert learner.committed_offset == learner.next_offset == log.end(EVENTS)
+    assert ViewReader(tmp_path).current().offsets == {0: learner.next_offset}
+    assert learner.hash() == replay_log(log).hash
+    log.close()
+    store.close()
+
+
+def test_run_goes_on_after_trouble_and_tells_of_it(house, monkeypatch):
+    learner = house.started()
+    house.happen(impression("r"))
+    works, troubles = house.store.commit, []
+
+    def fail_twice(*given: object) -> object:
+        if len(troubles) < 2:
+            troubles.append(learner.trouble)
+            raise StoreError("cannot commit to store: disk full")
+        troubles.append(learner.trouble)
+        return works(*given)
+
+    monkeypatch.setattr(house.store, "commit", fail_twice)
+    wait_for(learner, lambda it: it.committed_offset == 2)
+    assert troubles[0] is None
+    assert [str(trouble)[-9:] for trouble in troubles[1:]] == ["disk full"] * 2
+    assert learner.trouble is None

@@ -1,0 +1,181 @@
+"""Commits are whole, fenced and compact."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import event as hooks
+
+from streams.config import EngineConfig
+from streams.counts import Counts
+from streams.errors import FencedError, StoreError
+from streams.join import JoinPoint
+from streams.positions import Commit, Position
+from streams.requests import DeadLetter
+from streams.store import Store
+from tests.streams.cases import HOUR, settings
+
+
+@pytest.fixture
+def store(tmp_path) -> Iterator[Store]:
+    store = Store(tmp_path / "state.db")
+    yield store
+    store.close()
+
+
+def commit(offset: int, *, base: bool = False, **fields: object) -> Commit:
+    given = {
+        "clock": offset * 10,
+        "join_point": JoinPoint(offset - 1, offset * 10 - 5, EngineConfig()),
+        "counts": Counts({"tick": {"consumed": offset, "applied": offset}}),
+        "config": settings(HOUR),
+        "bodies": {"main": b"%d" % offset},
+        "remembered": {},
+        "dead": [],
+        **fields,
+    }
+    return Commit(next_offset=offset, base=base, **given)
+
+
+def letter(offset: int, detail: str = "bad") -> DeadLetter:
+    return DeadLetter(offset, 5, "json", detail, "/x", b"{")
+
+
+def test_a_new_shard_starts_at_nothing(store):
+    position = store.claim("events", 0, "log")
+    assert position == replace(Position.fresh("events", 0, "log"), epoch=1)
+    saved = store.load(position)
+    assert (saved.base, saved.deltas, saved.closed) == ({}, [], {})
+
+
+def test_what_was_committed_is_claimed_again(store):
+    position = store.commit(store.claim("events", 0, "log"), commit(7))
+    again = store.claim("events", 0, "log")
+    assert again.epoch == position.epoch + 1
+    for field in ("seq", "next_offset", "clock", "join_point", "counts", "delta_bytes"):
+        assert getattr(again, field) == getattr(position, field)
+    assert again.config.state_hash == settings(HOUR).state_hash
+
+
+def test_partitions_do_not_meet(store):
+    first, second = (store.claim("events", part, "log") for part in (0, 1))
+    store.commit(first, commit(3, remembered={"r": 99}))
+    store.commit(second, commit(4, base=True, remembered={"r": 77}))
+    saved = [store.load(store.claim("events", part, "log")) for part in (0, 1)]
+    assert [s.closed for s in saved] == [{"r": 99}, {"r": 77}]
+    assert [(s.base, len(s.deltas)) for s in saved] == [({}, 1), ({"main": b"4"}, 0)]
+
+
+def test_an_earlier_claim_is_fenced_and_writes_nothing(store):
+    zombie = store.claim("events", 0, "log")
+    owner = store.claim("events", 0, "log")
+    with pytest.raises(FencedError, match="another learner"):
+        store.commit(zombie, commit(5, remembered={"r": 999}, dead=[letter(1)]))
+    assert store.load(owner).deltas == []
+    assert store.load(owner).closed == {}
+    assert store.dead_letters() == []
+    owner = store.commit(owner, commit(5))
+    with pytest.raises(FencedError):
+        store.commit(zombie, commit(6))
+
+
+def test_a_position_commits_once(store):
+    position = store.claim("events", 0, "log")
+    store.commit(position, commit(5))
+    with pytest.raises(FencedError):
+        store.commit(position, commit(5))
+
+
+def test_a_failure_in_the_middle_writes_nothing(store):
+    position = store.claim("events", 0, "log")
+
+    def fail(conn, cursor, statement, parameters, context, executemany):
+        if statement.startswith("INSERT INTO dead_letter"):
+            raise sqlite3.OperationalError("disk full")
+
+    hooks.listen(store._engine, "before_cursor_execute", fail)
+    with pytest.raises(StoreError, match="disk full"):
+        store.commit(position, commit(5, remembered={"r": 99}, dead=[letter(1)]))
+    hooks.remove(store._engine, "before_cursor_execute", fail)
+    assert store.load(position).closed == {}
+    assert store.commit(position, commit(5, dead=[letter(1)])).seq == 1
+
+
+def test_a_base_replaces_what_came_before(store):
+    position = store.claim("events", 0, "log")
+    for offset in (1, 2):
+        position = store.commit(position, commit(offset))
+    position = store.commit(position, commit(3, base=True))
+    for offset in (4, 5):
+        position = store.commit(position, commit(offset))
+    saved = store.load(position)
+    assert saved.base == {"main": b"3"}
+    assert saved.deltas == [{"main": b"4"}, {"main": b"5"}]
+
+
+def test_a_base_is_wanted_when_deltas_outgrew_it(store):
+    position = store.claim("events", 0, "log")
+    position = store.commit(position, commit(1, base=True, bodies={"main": bytes(100_000)}))
+    wanted = []
+    for offset in range(2, 6):
+        position = store.commit(position, commit(offset, bodies={"main": bytes(40_000)}))
+        wanted.append(position.wants_base)
+    assert wanted == [False, False, True, True]
+    assert not store.commit(position, commit(6, base=True, bodies={"main": b""})).wants_base
+
+
+def test_closed_requests_are_updated_and_forgotten(store):
+    position = store.claim("events", 0, "log")
+    position = store.commit(position, commit(1, remembered={"a": 15, "b": 25, "c": 5}))
+    assert store.load(position).closed == {"a": 15, "b": 25}
+    position = store.commit(position, commit(2, remembered={"a": 40}))
+    assert store.load(position).closed == {"a": 40, "b": 25}
+    position = store.commit(position, commit(3))
+    assert store.load(position).closed == {"a": 40}
+
+
+def test_dead_letters_are_kept_once_by_their_source(store):
+    position = store.claim("events", 2, "log")
+    position = store.commit(position, commit(1, dead=[letter(0), letter(1)]))
+    store.commit(position, commit(2, dead=[letter(1, "worse")]))
+    found = {stored.source: stored for stored in store.dead_letters()}
+    assert sorted(found) == ["events-2-0", "events-2-1"]
+    assert found["events-2-1"].detail == "worse"
+    assert (found["events-2-0"].reason, found["events-2-0"].pointer) == ("json", "/x")
+    assert found["events-2-0"].value == b"{"
+    assert len(store.dead_letters(limit=1)) == 1
+
+
+def test_state_of_another_log_is_refused(store):
+    store.claim("events", 0, "log")
+    with pytest.raises(StoreError, match="this log is another"):
+        store.claim("events", 0, "another")
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path):
+    path = tmp_path / "state.db"
+    path.write_bytes(b"something else entirely" * 100)
+    with pytest.raises(StoreError, match="cannot open"):
+        Store(path)
+    with pytest.raises(StoreError, match="cannot open"):
+        Store("nosuch://host/db")
+
+
+def test_another_format_is_refused(tmp_path):
+    Store(tmp_path / "state.db").close()
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("UPDATE meta SET format = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="format 99"):
+        Store(tmp_path / "state.db")
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_commits_are_there_when_the_file_is_opened_again(tmp_path, durability):
+    store = Store(tmp_path / "state.db", durability=durability)
+    store.commit(store.claim("events", 0, "log"), commit(9))
+    store.close()
+    again = Store(tmp_path / "state.db")
+    assert again.claim("events", 0, "log").next_offset == 9
+    again.close()
