@@ -1,0 +1,1 @@
+"""Speed of the kernels beside plain NumPy, alternating in one run."""

@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import ConfigError, ShapeError
+from engine.estimators import Thresholds, WeightedSums, judge
+
+# Four rows worked by hand, and computed by the Open Bandit Pipeline 0.5.7.
+ACTION = np.array([0, 1, 1, 0])
+LOGGED = np.array([0.5, 0.25, 0.5, 0.8])
+TARGET_0 = np.array([0.8, 0.5, 0.2, 0.4])
+REWARD = np.array([[1.0], [0.0], [1.0], [1.0]])
+WEIGHT = (np.where(ACTION == 0, TARGET_0, 1 - TARGET_0) / LOGGED)[:, None]
+
+
+def summed(weight, reward, **options):
+    sums = WeightedSums(weight.shape[1], clip=options.pop("clip", 10.0))
+    sums.add(weight, reward, **options)
+    return sums
+
+
+def by_name(sums):
+    return {estimate.estimator: estimate for estimate in sums.estimates()}
+
+
+def world(seed=0, n=4000, k=1):
+    rng = np.random.default_rng(seed)
+    weight = np.cumprod(rng.choice([0.25, 1.0, 2.5], p=[0.4, 0.4, 0.2], size=(n, k)), axis=1)
+    return weight, (rng.random((n, k)) < 0.3).astype(float)
+
+
+def test_four_rows_by_hand():
+    found = by_name(summed(WEIGHT, REWARD, clip=1.0))
+    assert round(found["ips"].value, 6) == 0.925
+    assert round(found["clipped_ips"].value, 6) == 0.625
+    assert round(found["snips"].value, 6) == 0.649123
+    assert round(found["ips"].ess, 6) == 3.467449
+    assert round(found["ips"].mean_weight, 6) == 1.425
+    assert found["clipped_ips"].max_weight == 1.0
+    assert found["ips"].n == 4
+
+
+def test_errors_are_those_of_the_textbook():
+    weight, reward = world()
+    n, w, x = len(weight), weight[:, 0], (weight * reward)[:, 0]
+    found = by_name(summed(weight, reward))
+    np.testing.assert_allclose(found["ips"].se, x.std(ddof=1) / np.sqrt(n), rtol=1e-9)
+    v = x.sum() / w.sum()
+    delta = np.sqrt(np.sum(w**2 * (reward[:, 0] - v) ** 2)) / w.sum() * np.sqrt(n / (n - 1))
+    np.testing.assert_allclose(found["snips"].se, delta, rtol=1e-9)
+
+
+def test_a_constant_reward_is_known_exactly_by_snips():
+    weight, reward = world()
+    found = by_name(summed(weight, np.full_like(reward, 0.7)))["snips"]
+    np.testing.assert_allclose((found.value, *found.ci), 0.7, atol=1e-7)
+
+
+def test_the_logging_policy_earns_what_it_earned():
+    _, reward = world(k=3)
+    for found in summed(np.ones_like(reward), reward).estimates():
+        np.testing.assert_allclose(found.value, reward.sum(axis=1).mean())
+        assert found.ess == len(reward)
+
+
+@given(st.integers(1, 3), st.integers(0, 400))
+def test_merged_sums_equal_the_whole(k, cut):
+    weight, reward = world(n=400, k=k)
+    parts = summed(weight[:cut], reward[:cut]).merge(summed(weight[cut:], reward[cut:]))
+    whole = summed(weight, reward)
+    for one, other in zip(parts.estimates(), whole.estimates(), strict=True):
+        np.testing.assert_allclose(
+            [one.value, one.se, one.ess, one.max_weight, one.mean_weight, one.n],
+            [other.value, other.se, other.ess, other.max_weight, other.mean_weight, other.n],
+            rtol=1e-9,
+        )
+    np.testing.assert_allclose(parts.effective_rewarded, whole.effective_rewarded)
+
+
+def test_repeated_slates_of_a_user_add_no_certainty():
+    weight, reward = world(n=300)
+    users = np.arange(300)
+    once = by_name(summed(weight, reward, cluster=users))
+    thrice = by_name(
+        summed(np.tile(weight, (3, 1)), np.tile(reward, (3, 1)), cluster=np.tile(users, 3))
+    )
+    for name in once:
+        np.testing.assert_allclose(thrice[name].value, once[name].value)
+        np.testing.assert_allclose(thrice[name].se, once[name].se)
+
+
+def test_a_sampled_slate_counts_for_those_left_out():
+    weight, reward = world(n=50)
+    once, twice = (
+        by_name(summed(weight, reward)),
+        by_name(summed(weight, reward, sampling=np.full(50, 2.0))),
+    )
+    assert all(once[name].value == twice[name].value for name in once)
+    doubled = by_name(summed(np.vstack([weight, weight[:1]]), np.vstack([reward, reward[:1]])))
+    sampled = by_name(summed(weight, reward, sampling=np.r_[2.0, np.ones(49)]))
+    assert abs(doubled["snips"].value - sampled["snips"].value) < 1e-12
+
+
+def test_slots_a_slate_does_not_have_are_left_out():
+    weight, reward = world(n=100, k=2)
+    shown = np.ones_like(weight)
+    shown[::2, 1] = 0
+    found = by_name(summed(weight, reward, shown=shown))
+    first = by_name(summed(weight[:, :1], reward[:, :1]))["snips"].value
+    second = by_name(summed(weight[1::2, 1:], reward[1::2, 1:]))["snips"].value
+    np.testing.assert_allclose(found["snips"].value, first + second)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1])
+def test_bad_weights_are_refused(bad):
+    with pytest.raises(ShapeError):
+        summed(np.array([[bad]]), np.array([[1.0]]))
+
+
+def test_wrong_shapes_and_settings_are_refused():
+    with pytest.raises(ShapeError):
+        WeightedSums(2).add(np.ones((3, 1)), np.ones((3, 1)))
+    with pytest.raises(ShapeError):
+        WeightedSums(1).merge(WeightedSums(2))
+    with pytest.raises(ConfigError):
+        WeightedSums(0)
+    with pytest.raises(ConfigError):
+        WeightedSums(1, clip=0)
+
+
+def test_nothing_in_common_gives_no_number_and_is_refused():
+    sums = summed(np.zeros((50, 1)), np.ones((50, 1)))
+    assert by_name(sums)["snips"].value is None
+    verdict = judge(sums)
+    assert verdict.verdict == "refuse"
+    assert judge(WeightedSums(1)).verdict == "refuse"
+
+
+def test_a_healthy_log_is_trusted_and_each_fault_is_named():
+    rng = np.random.default_rng(1)
+    weight = rng.choice([0.5, 1.5], size=(20_000, 1))
+    reward = (rng.random((20_000, 1)) < 0.3).astype(float)
+    healthy = summed(weight, reward)
+    assert (judge(healthy).verdict, judge(healthy).reasons) == ("trust", [])
+    assert judge(healthy, deterministic=0.9).verdict == "refuse"
+    assert judge(healthy, unsupported=0.01).verdict == "caution"
+    assert judge(healthy, unsupported=0.5).verdict == "refuse"
+    few = judge(summed(weight[:100], reward[:100]))
+    assert few.verdict == "caution"
+    assert any("sample size" in reason for reason in few.reasons)
+    unrewarded = judge(summed(weight, reward * (np.arange(20_000) < 30)[:, None]))
+    assert unrewarded.verdict == "refuse"
+    assert any("rewarded" in reason for reason in unrewarded.reasons)
+    wrong = judge(summed(weight * 1.2, reward))
+    assert any("mean weight" in reason for reason in wrong.reasons)
+    heavy = judge(summed(np.vstack([weight, [[9e4]]]), np.vstack([reward, [[1.0]]])))
+    assert any("one slate" in reason for reason in heavy.reasons)
+    assert judge(healthy, thresholds=Thresholds(refuse_ess=1e9)).verdict == "refuse"
