@@ -37,16 +37,17 @@ def receive_settings() -> Settings:
         raise ConfigError(f"settings from the supervisor: {error}") from error
 
 
-def watch_supervisor(stop: Callable[[], None]) -> None:
-    """Call ``stop`` when the supervisor is gone, and leave if that takes too long."""
+def watch_supervisor(stop: Callable[[], None], grace: float | None = GRACE_SECONDS) -> None:
+    """Call ``stop`` when the one who started us is gone, and leave if that takes too long."""
 
     def watch() -> None:
         while os.read(0, 4096):
             pass
         stop()
-        timer = threading.Timer(GRACE_SECONDS, os._exit, [1])
-        timer.daemon = True
-        timer.start()
+        if grace is not None:
+            timer = threading.Timer(grace, os._exit, [1])
+            timer.daemon = True
+            timer.start()
 
     threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
 

@@ -169,5 +169,7 @@ async def _put(service: Service, key: str, event: Item | User | Pool) -> None:
     try:
         decode_event(value)  # the name of the path has had no check yet
     except BadEventError as error:
-        raise ProblemError("bad-request", error.detail, pointer=error.pointer, code=error.reason) from error
+        raise ProblemError(
+            "bad-request", error.detail, pointer=error.pointer, code=error.reason
+        ) from error
     await service.append(CATALOGUE, [(key, value)])

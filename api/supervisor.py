@@ -32,7 +32,7 @@ STATUS_FILE = "service.json"
 LOCK_FILE = "service.lock"
 SINGLE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 STEADY_SECONDS = 5.0  # a child that lived this long is started again at once
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 2.0
 STOP_SECONDS = 10.0
 PATIENCE = 3.0  # for the port and the lock of a service that was just killed
 

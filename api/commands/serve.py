@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +12,7 @@ import typer
 
 from api import kernel_cache
 from api.auth import is_loopback
-from api.children import start_logging
+from api.children import start_logging, watch_supervisor
 from api.commands.output import say
 from api.settings import Settings, read_settings
 from api.supervisor import Supervisor, listen, lock_data_dir
@@ -30,6 +32,9 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Let others reach a service without keys.")
     ] = False,
+    while_stdin: Annotated[
+        bool, typer.Option("--while-stdin", hidden=True, help="Stop at the end of stdin.")
+    ] = False,
 ) -> None:
     """Serve slates and learn from events until stopped."""
     settings = read_settings(config, port=port, host=host, data_dir=data_dir)
@@ -39,6 +44,8 @@ def serve(
         _fill_cache(settings)
         address = listener.getsockname()
         say(f"slatestream: http://{address[0]}:{address[1]} (data in {settings.data_dir})")
+        if while_stdin:
+            watch_supervisor(lambda: os.kill(os.getpid(), signal.SIGTERM), grace=None)
         code = Supervisor(settings, listener).run()
     raise typer.Exit(code)
 

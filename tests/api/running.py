@@ -112,6 +112,7 @@ def run_cli(*arguments: str, cwd: Path | None = None, **variables: str):
         [*COMMAND, *arguments],
         capture_output=True,
         text=True,
+        check=False,
         env=environment() | variables,
         cwd=cwd,
         timeout=180,

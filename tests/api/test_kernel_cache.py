@@ -45,8 +45,8 @@ def test_a_mark_of_other_sources_does_not_count(tmp_path):
 
 def test_the_command_line_loads_no_compiled_code_before_the_cache_is_set():
     loaded = "import sys, api.cli, api.supervisor; print('numba' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True)
-    assert done.stdout.strip() == "False", done.stderr
+    told = subprocess.check_output([sys.executable, "-c", loaded], text=True)
+    assert told.strip() == "False"
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""The demonstration: a real service, and visitors who browse it over HTTP."""
