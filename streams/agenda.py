@@ -25,10 +25,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import deque
 
+from streams.config import EngineConfig
 from streams.requests import Early, Window
 
-__all__ = ["Agenda", "ClosedRequests"]
+__all__ = ["Agenda", "ClosedRequests", "ConfigHistory"]
 
 Entry = tuple[int, int, int, Window | Early]
 
@@ -71,6 +73,23 @@ class Agenda:
         while self._starts and not self._starts[0][3].alive:
             heapq.heappop(self._starts)
         return self._starts[0][:2] if self._starts else None
+
+
+class ConfigHistory:
+    """Configurations and the offsets they hold from, as far back as any fold may start."""
+
+    def __init__(self, offset: int, config: EngineConfig) -> None:
+        self._entries = deque([(offset, config)])
+
+    def put(self, offset: int, config: EngineConfig) -> None:
+        """Add what holds from ``offset`` on."""
+        self._entries.append((offset, config))
+
+    def at(self, offset: int) -> EngineConfig:
+        """Return what holds at an offset; nobody asks for an earlier one again."""
+        while len(self._entries) > 1 and self._entries[1][0] <= offset:
+            self._entries.popleft()
+        return self._entries[0][1]
 
 
 class ClosedRequests:

@@ -39,7 +39,7 @@ Slot = Annotated[int, Meta(ge=0, lt=MAX_SLATE)]
 Text = Annotated[str, Meta(max_length=1024)]
 Probability = Annotated[float, Meta(gt=0, le=1)]
 Reward = Annotated[float, Meta(ge=-MAX_MAGNITUDE, le=MAX_MAGNITUDE)]
-Weight = Annotated[float, Meta(gt=0, le=MAX_MAGNITUDE)]
+Weight = Annotated[float, Meta(gt=0, le=1e6)]  # 1 / sampling rate
 Whole = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Features = Annotated[dict[Id, float | Whole | Text | bool | None], Meta(max_length=1000)]
 

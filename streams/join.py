@@ -8,12 +8,11 @@ may fold a suffix of the log again is told in `streams.agenda`.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import NamedTuple
 
 from engine.errors import ConfigError, SchemaError
 from engine.features import Schema
-from streams.agenda import Agenda, ClosedRequests
+from streams.agenda import Agenda, ClosedRequests, ConfigHistory
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import BadEventError
@@ -73,7 +72,7 @@ class Joiner:
         self._open: dict[str, Window] = {}
         self._early: dict[str, list[Early]] = {}
         self._agenda = Agenda()
-        self._configs = deque([(start.offset, start.config)])  # and the offset each holds from
+        self._configs = ConfigHistory(start.offset, start.config)
         self._skipped: dict[str, int] = {}
         self._schemas = _schemas(start.config)
         self._fixed = fixed
@@ -100,9 +99,7 @@ class Joiner:
     def join_point(self) -> JoinPoint:
         """Where a fold must start to find again all that is open or early now."""
         offset, clock = self._agenda.start() or (self.next_offset, self.clock)
-        while len(self._configs) > 1 and self._configs[1][0] <= offset:
-            self._configs.popleft()
-        return JoinPoint(offset, clock, self._configs[0][1])
+        return JoinPoint(offset, clock, self._configs.at(offset))
 
     def pending(self) -> dict[str, int]:
         """Count what is held, by type, from the windows and early records themselves."""
@@ -142,7 +139,7 @@ class Joiner:
         elif isinstance(event, Item | User | Pool):
             event = BadEventError("type", f"{name} records belong in the catalogue log", "/type")
         if isinstance(event, BadEventError):
-            self._bury(record, event)
+            self.dead.append(DeadLetter.of(record, event))
         self.counts.settle(name, "dead" if isinstance(event, BadEventError) else "applied")
 
     def _expire(self, offset: int) -> None:
@@ -216,7 +213,7 @@ class Joiner:
             try:
                 x = self._schemas[recommender.policy].encode([impression.context])[0]
             except SchemaError as error:
-                self._bury(record, BadEventError("schema", str(error), "/context"))
+                self.dead.append(DeadLetter.of(record, _unfit(error)))
                 self.counts.settle("impression", "dead")
                 return
         window = Window(impression, record.offset, recommender, x)
@@ -275,7 +272,7 @@ class Joiner:
             return BadEventError("config", str(error), "/settings")
         before, self._schemas = self._schemas, _schemas(config)
         self.config = config
-        self._configs.append((offset + 1, config))
+        self._configs.put(offset + 1, config)
         for window in sorted(self._open.values(), key=lambda window: window.offset):
             if window.recommender is not None:
                 self._fit(window, before)
@@ -293,18 +290,16 @@ class Joiner:
             except SchemaError as error:
                 value = encode_event(window.impression)
                 record = Record(window.offset, window.started, "", value)
-                self._bury(record, BadEventError("schema", str(error), "/context"))
+                self.dead.append(DeadLetter.of(record, _unfit(error)))
                 self._mute(window, "dead")
-
-    def _bury(self, record: Record, error: BadEventError) -> None:
-        letter = DeadLetter(
-            record.offset, record.stamp, error.reason, error.detail, error.pointer, record.value
-        )
-        self.dead.append(letter)
 
     def _memory(self) -> int:
         longest = self.config.longest_window_ms
         return self.clock + longest + max(longest, MIN_MEMORY_MS)
+
+
+def _unfit(error: SchemaError) -> BadEventError:
+    return BadEventError("schema", str(error), "/context")
 
 
 def _name(event: Event) -> str:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.config import RecommenderConfig
+from streams.errors import BadEventError
 from streams.events import Activation, Feedback, Impression
+from streams.log.base import Record
 
 __all__ = ["DeadLetter", "Early", "Outcome", "Window"]
 
@@ -42,6 +44,12 @@ class DeadLetter(NamedTuple):
     detail: str
     pointer: str
     value: bytes
+
+    @classmethod
+    def of(cls, record: Record, error: BadEventError) -> DeadLetter:
+        """Make the dead letter of a record."""
+        where = (record.offset, record.stamp)
+        return cls(*where, error.reason, error.detail, error.pointer, record.value)
 
 
 class Early:
