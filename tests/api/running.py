@@ -54,7 +54,7 @@ class Running:
         self.errors = folder / "stderr.txt"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *arguments: str) -> None:
+    def start(self, *arguments: str, seconds: float = START_SECONDS) -> None:
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
                 [*COMMAND, "serve", "--config", str(self.file), *arguments],
@@ -62,7 +62,7 @@ class Running:
                 env=environment(),
                 cwd=self.folder,
             )
-        self.wait_ready()
+        self.wait_ready(seconds)
 
     def status(self) -> dict:
         return json.loads((self.data_dir / "service.json").read_text())
@@ -78,7 +78,7 @@ class Running:
     def pid(self, child: str) -> int:
         return int(self.status()["children"][child]["pid"])
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, seconds: float = START_SECONDS) -> None:
         def ready() -> bool:
             assert self.process is not None
             if self.process.poll() is not None:
@@ -88,7 +88,7 @@ class Running:
                     return httpx.get(f"{self.url}/health/ready").status_code == 200
             return False
 
-        wait_until(ready, START_SECONDS)
+        wait_until(ready, seconds)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
