@@ -26,13 +26,22 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
+from typing import NamedTuple
 
 from streams.config import EngineConfig
 from streams.requests import Early, Window
 
-__all__ = ["Agenda", "ClosedRequests", "ConfigHistory"]
+__all__ = ["Agenda", "ClosedRequests", "ConfigHistory", "JoinPoint"]
 
 Entry = tuple[int, int, int, Window | Early]
+
+
+class JoinPoint(NamedTuple):
+    """Where to fold again from, and what was in force there."""
+
+    offset: int
+    clock: int
+    config: EngineConfig
 
 
 class Agenda:

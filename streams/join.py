@@ -2,17 +2,15 @@
 
 The clock is the running maximum of the append stamps and nothing closes except at a record: each
 record first moves the clock, then every window whose deadline is reached closes, in the order
-(deadline, offset), then the record itself is taken in. Why recovery
-may fold a suffix of the log again is told in `streams.agenda`.
+(deadline, offset), then the record itself is taken in. Why a suffix of the log may be folded again
+to recover is told in `streams.agenda`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from engine.errors import ConfigError, SchemaError
 from engine.features import Schema
-from streams.agenda import Agenda, ClosedRequests, ConfigHistory
+from streams.agenda import Agenda, ClosedRequests, ConfigHistory, JoinPoint
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import BadEventError
@@ -28,19 +26,11 @@ from streams.events import (
     encode_event,
 )
 from streams.log.base import Record
-from streams.requests import DeadLetter, Early, Outcome, Window
+from streams.requests import DeadLetter, Early, Outcome, Reply, Window
 
 __all__ = ["JoinPoint", "Joiner"]
 
 MIN_MEMORY_MS = 60_000
-
-
-class JoinPoint(NamedTuple):
-    """Where to fold again from, and what was in force there."""
-
-    offset: int
-    clock: int
-    config: EngineConfig
 
 
 class Joiner:
@@ -237,9 +227,7 @@ class Joiner:
         for early in waiting:
             self._apply(window, early.event, offset, held=True)
 
-    def _apply(
-        self, window: Window, event: Feedback | Activation, offset: int, *, held: bool
-    ) -> None:
+    def _apply(self, window: Window, event: Reply, offset: int, *, held: bool) -> None:
         if isinstance(event, Activation):
             fate = self._activate(window, event, offset)
         else:

@@ -12,9 +12,10 @@ from streams.errors import BadEventError
 from streams.events import Activation, Feedback, Impression
 from streams.log.base import Record
 
-__all__ = ["DeadLetter", "Early", "Outcome", "Window"]
+__all__ = ["DeadLetter", "Early", "Outcome", "Reply", "Window"]
 
 Floats = NDArray[np.float64]
+Reply = Feedback | Activation  # what may come of a slate
 
 
 class Outcome(NamedTuple):
@@ -57,9 +58,7 @@ class Early:
 
     __slots__ = ("alive", "deadline", "event", "offset", "started")
 
-    def __init__(
-        self, event: Feedback | Activation, offset: int, started: int, deadline: int
-    ) -> None:
+    def __init__(self, event: Reply, offset: int, started: int, deadline: int) -> None:
         self.event = event
         self.offset = offset
         self.started = started
