@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from typing import Annotated
 
 import msgspec
@@ -191,8 +192,8 @@ def _shown(ranked: Ranked) -> tuple[ShownItem, ...]:
 def _count(service: Service, recommender: str, ranked: Ranked) -> None:
     metrics = service.metrics
     metrics.slates.labels(recommender, ranked.fallback or "").inc()
-    for slot in ranked.slots:
-        metrics.slots.labels(recommender, ranked.method, slot.reason).inc()
+    for reason, slots in Counter(slot.reason for slot in ranked.slots).items():
+        metrics.slots.labels(recommender, ranked.method, reason).inc(slots)
 
 
 def _reply(
