@@ -15,8 +15,9 @@ the same open and early requests as folding all of it, because
 * a request in the stored set is skipped: it was closed by then, so no part of it is open;
 * any other request whose earlier records were cut off had been forgotten when the commit was
   made, and what the rest of its records t1, t2, … wrongly start in the second fold (an early
-  record, or a window opened by a repeated impression) ends by ``ti + W`` and is forgotten no
-  later than the original was: before a new request under the same id, or the commit, comes;
+  record, or a window opened by a repeated impression) ends by ``ti + 2 W``, the longest a
+  deferred slate can wait and then run, and is forgotten no later than the original was: before
+  a new request under the same id, or the commit, comes;
 * requests do not influence each other, and the clock and the configuration at ``join_offset``
   are stored with it.
 """

@@ -245,9 +245,7 @@ class Joiner:
         fate, unseen = window.activate(activation)
         if fate == "applied":
             self.counts.settle("feedback", "not_shown", unseen, held=True)
-            # At most the longest window configured now, so that `_memory` covers it.
-            wait = min(window.window_ms, self.config.longest_window_ms)
-            window.deadline = self.clock + wait
+            window.deadline = self.clock + window.window_ms
             self._agenda.expect(window)
             if window.learns_at_once:
                 self._learn(window, list(window.rewards), offset, self.clock)

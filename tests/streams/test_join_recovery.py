@@ -7,10 +7,10 @@ import pytest
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import BadEventError
-from streams.events import Event, decode_event
+from streams.events import Activation, Event, Tick, decode_event, encode_event
 from streams.join import Joiner, JoinPoint
 from streams.log.base import EVENTS, Record
-from tests.streams.cases import comparable, random_log
+from tests.streams.cases import START, click, comparable, impression, random_log, settings
 
 
 def decoded(record: Record) -> Event | BadEventError:
@@ -44,10 +44,8 @@ def restored(stored: tuple, records: list[Record]) -> Joiner:
     return joiner
 
 
-def check_seed(seed: int, length: int = 150) -> int:
+def check(records: list[Record], rng: random.Random, chance: float, keep: int) -> int:
     """Restore at random offsets and go on; returns how many restores saw something open."""
-    rng = random.Random(seed)
-    records = random_log(seed, length).poll(EVENTS, 0, length + 1)
     whole = Joiner(JoinPoint(0, 0, EngineConfig()))
     others: list[Joiner] = []
     refolded = 0
@@ -63,13 +61,50 @@ def check_seed(seed: int, length: int = 150) -> int:
             assert position(joiner) == stored
             joiner.outcomes.clear()
         whole.outcomes.clear()
-        if rng.random() < 0.2:
+        if rng.random() < chance:
             others.append(restored(stored, records))
             refolded += stored[0].offset < stored[1]
-            others = others[-4:]
+            others = others[-keep:]
     return refolded
 
 
-@pytest.mark.parametrize("seed", range(60))
+def check_seed(seed: int, length: int = 150) -> int:
+    records = random_log(seed, length).poll(EVENTS, 0, length + 1)
+    return check(records, random.Random(seed), 0.2, 4)
+
+
+@pytest.mark.parametrize("seed", range(150))
 def test_a_restored_joiner_goes_on_as_if_it_never_stopped(seed):
     assert check_seed(seed) > 0
+
+
+def at(*timed: tuple[float, Event]) -> list[Record]:
+    return [
+        Record(offset, START + round(seconds * 1000), "", encode_event(event))
+        for offset, (seconds, event) in enumerate(timed)
+    ]
+
+
+SLATE = impression("r")
+CONTROL = settings(window=100).to_control(0)
+SLOW = impression("slow", deferred=True)
+SEEN = Activation(ts=0, request_id="slow")
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        # A repeated impression is read again without the first, then the id comes back.
+        at((0, CONTROL), (0, SLATE), (10, SLOW), (15, SLATE), (101, Tick(ts=0)), (109, SEEN),
+           (201, SLATE), (202, click("r")), (216, SLATE), (400, click("r"))),
+        # Late feedback is read again without its impression, then the id comes back.
+        at((0, CONTROL), (0, SLATE), (90, SLOW), (120, click("r")), (189, SEEN),
+           (250, SLATE), (251, click("r")), (288, click("r", "b", "e2")), (600, Tick(ts=0))),
+        # The same while the longest window shrinks.
+        at((0, CONTROL), (0, SLATE), (10, SLOW), (15, SLATE), (20, click("r")),
+           (30, settings(window=5).to_control(0)), (40, SEEN), (41, SLATE), (108, SLATE),
+           (109, click("r")), (200, SLATE), (201, click("r", "b"))),
+    ],
+)  # fmt: skip
+def test_what_a_cut_request_leaves_behind_is_gone_in_time(records):
+    assert check(records, random.Random(0), 1.0, 100) > 0
