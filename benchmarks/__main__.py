@@ -55,7 +55,7 @@ def main():
     table = Table("workload", "parameters", "per second", "peer", "per second", "ratio")
     for row in rows:
         rates = [f"{row[key]:,.0f}" for key in ("per_second", "peer_per_second")]
-        ratio = f"{row['ratio']:.1f} ×"
+        ratio = f"{row['ratio']:.1f} x"
         table.add_row(row["workload"], row["params"], rates[0], row["peer"], rates[1], ratio)
     Console().print(table)
 

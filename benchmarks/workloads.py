@@ -38,7 +38,7 @@ def world(rng, spec, items, d, n):
 
 def update_linear(rng):
     """Raw sums of a batch, beside an outer product an event."""
-    policy, ids, outcomes, state = world(rng, "linear-ucb", 100, 32, 5000)
+    policy, _, outcomes, state = world(rng, "linear-ucb", 100, 32, 5000)
     gram, moment = np.zeros((100, 32, 32)), np.zeros((100, 32))
     rows = state.rows(outcomes.item_ids)
 
@@ -52,7 +52,7 @@ def update_linear(rng):
 
 def rank_ucb(rng):
     """The best of 1,000 items by UCB for a batch of contexts, beside BLAS and argmax."""
-    policy, ids, outcomes, state = world(rng, "linear-ucb", 1000, 32, 20000)
+    policy, ids, _, state = world(rng, "linear-ucb", 1000, 32, 20000)
     posterior = policy.derive(state)
     found = Candidates.of(posterior, ids)
     x = rng.normal(size=(50, 32))
@@ -83,7 +83,7 @@ def slate_thompson(rng):
         for i in range(20):
             at = slice(100 * i, 100 * i + 100)
             draws = rng.normal(belief.mean[at], 0.25 * belief.sd[at], size=(1000, 100))
-            for slot in range(10):
+            for _ in range(10):
                 wins = np.bincount(draws.argmax(axis=1), minlength=100)
                 draws[:, int(wins.argmax())] = -np.inf
 

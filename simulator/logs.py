@@ -1,0 +1,124 @@
+"""A log of slates as columns, whatever it was read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from engine.batches import Floats, Ints
+from engine.errors import ConfigError
+from engine.features import Context, Schema
+
+__all__ = ["FORMATS", "CandidateSets", "Progress", "SlateLog", "read_log"]
+
+FORMATS = ("events", "obd")
+Progress = Callable[[int, int], None]
+"""Called with how much is done, and how much there is."""
+
+
+class CandidateSets:
+    """Distinct sets of candidates, each kept once: item numbers in a stable order."""
+
+    def __init__(self) -> None:
+        self.sets: list[Ints] = []
+        self._known: dict[bytes, int] = {}
+
+    def add(self, items: Ints) -> int:
+        """Number of the set, the same for the same items in the same order."""
+        key = items.tobytes()
+        if key not in self._known:
+            self._known[key] = len(self.sets)
+            self.sets.append(items)
+        return self._known[key]
+
+    def contain(self, number: Ints, items: Ints) -> Floats:
+        """1 where ``items[i, l]`` is in set ``number[i]``, else 0, ``(n, k)``."""
+        found = np.zeros(items.shape)
+        for each in np.unique(number):
+            rows = np.flatnonzero(number == each)
+            found[rows] = np.isin(items[rows], self.sets[each])
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlateLog:
+    """n slates of up to k slots, in log order. Empty slots hold -1, propensity 1 and reward 0.
+
+    Only slates whose reward is final are here; ``excluded`` counts the others, by reason.
+    """
+
+    source: str
+    format: str
+    item_ids: tuple[str, ...]  # items are numbered by their place here
+    items: Ints  # (n, k)
+    position: Ints  # (n, k): slot as `table` policies name it, from 0
+    propensity: Floats  # (n, k), given the slots before
+    reward: Floats  # (n, k)
+    sampling: Floats  # (n,), 1 / sampling rate
+    candidates: CandidateSets
+    candidate_set: Ints  # (n,), number of each slate's set
+    contexts: list[Context]
+    request_ids: list[str]
+    sequence: Ints  # (n,), when the slate was shown, in the log's own order
+    matured: Ints  # (n, k), when in that order the slot's reward was final
+    time_ms: Ints  # (n,)
+    schema: Schema  # features the log's own policy read
+    users: Ints | None = None  # (n,), cluster labels
+    excluded: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def shown(self) -> Floats:
+        """1 where a slate has the slot, else 0, ``(n, k)``."""
+        return (self.items >= 0).astype(np.float64)
+
+    @property
+    def choices(self) -> Ints:
+        """Number of candidates of each slate, ``(n,)``."""
+        sizes = np.array([len(items) for items in self.candidates.sets], dtype=np.int64)
+        return sizes[self.candidate_set]
+
+
+def read_log(
+    path: str | Path,
+    *,
+    format: str = "events",  # noqa: A002
+    campaign: str = "all",
+    behaviour: str = "random",
+    recommender: str | None = None,
+    progress: Progress | None = None,
+) -> SlateLog:
+    """Read a log.
+
+    Parameters
+    ----------
+    path
+        slatestream's ``log.db`` or the folder it is in; for ``obd`` the folder that holds
+        ``random`` and ``bts``.
+    format
+        ``events`` or ``obd``.
+    campaign, behaviour
+        Which part of the Open Bandit Dataset.
+    recommender
+        Only the slates of this recommender, for ``events``.
+
+    Raises
+    ------
+    SlatestreamError
+        When the log is absent or not of this format.
+    """
+    from simulator.obd import read_obd  # noqa: PLC0415
+    from simulator.own_log import read_own_log  # noqa: PLC0415
+
+    if format == "obd":
+        return read_obd(Path(path), campaign=campaign, behaviour=behaviour, progress=progress)
+    if format == "events":
+        return read_own_log(Path(path), recommender=recommender, progress=progress)
+    raise ConfigError(f"format is {format!r}; give one of {', '.join(FORMATS)}")
