@@ -138,7 +138,7 @@ class TimedApp:
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's template, never the path: ids would make a label value each.
         method = scope["method"] if scope["method"] in METHODS else "other"
-        key = (method, getattr(scope.get("route"), "path", "unmatched"), status)
+        key = (method, getattr(scope.get("route"), "path_format", "unmatched"), status)
         child = self._children.get(key)
         if child is None:
             child = self._children[key] = self._metrics.requests.labels(*map(str, key))

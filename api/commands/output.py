@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,6 +25,7 @@ from rich.text import Text
 
 __all__ = ["figure", "print_json", "print_table", "progress_bar", "say"]
 
+PIPED_WIDTH = 120
 PATIENCE = 2.0  # seconds before a bar is worth the eye
 
 
@@ -38,17 +40,20 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a readable table: first column left, figures right."""
-    table = Table(title=title, title_justify="left")
+    """Print a readable table: figures to the right, all else to the left."""
+    table = Table(title=title, title_justify="left", box=SIMPLE)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+        right = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(figure, row))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 
 def figure(value: object) -> str:
-    """Write a number to six digits, and all else as it is."""
+    """Write a number to six digits, nothing for None, and all else as it is."""
+    if value is None:
+        return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
