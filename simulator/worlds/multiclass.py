@@ -1,0 +1,131 @@
+"""A labelled table as a bandit: rows are contexts, classes items, the right class pays 1.
+
+Dudík et al. 2011, section 5; rows come in a fresh seeded permutation on every pass.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from engine.batches import Floats, Ints
+from engine.errors import ConfigError
+from engine.features import Numeric, Schema
+from simulator.worlds.base import Visit
+
+__all__ = ["Multiclass", "read_table"]
+
+CLIP = 5.0
+
+
+class Multiclass:
+    """The world of one table.
+
+    Parameters
+    ----------
+    rows
+        Features, ``(n, d)``; each is shifted and scaled over the whole table, clipped at ±5.
+    labels
+        The right class of each row.
+    """
+
+    slots = 1
+
+    def __init__(self, rows: Floats, labels: list[str], *, seed: int = 0) -> None:
+        deviation = rows.std(axis=0)
+        self.schema = Schema(
+            features=tuple(
+                Numeric(name=f"x{i}", center=float(mean), scale=float(sd) or 1.0, clip=CLIP)
+                for i, (mean, sd) in enumerate(zip(rows.mean(axis=0), deviation, strict=True))
+            )
+        )
+        names = [feature.name for feature in self.schema.features]
+        self._x = self.schema.encode([dict(zip(names, row, strict=True)) for row in rows.tolist()])
+        self.item_ids = tuple(sorted(set(labels)))
+        number = {label: i for i, label in enumerate(self.item_ids)}
+        self._label = np.array([number[label] for label in labels])
+        self._everything = np.arange(len(self.item_ids))
+        self._truth = np.eye(len(self.item_ids))
+        self._rng = np.random.default_rng(seed)
+        self._order = np.empty(0, dtype=np.int64)
+        self.first_pass: int | None = len(labels)
+
+    def visit(self, t: int) -> Visit:
+        """Return the next row of this pass."""
+        at = t % len(self._label)
+        if at == 0:
+            self._order = self._rng.permutation(len(self._label))
+        row = self._order[at]
+        return Visit(self._x[row : row + 1], self._everything, self._truth[self._label[row]])
+
+    def rewards(self, t: int, visit: Visit, picks: Ints) -> Floats:  # noqa: ARG002
+        """1 for the right class, else 0."""
+        return visit.truth[picks]
+
+    def expected(self, visit: Visit, picks: Ints) -> float:
+        """Equal to the reward: nothing is left to chance."""
+        return float(visit.truth[picks].sum())
+
+
+def read_table(path: Path, label: str) -> tuple[Floats, list[str]]:
+    """Read a CSV with or without header; ``label`` is a column's name or number from 0.
+
+    Raises
+    ------
+    ConfigError
+        When the file, the column or a number cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"table {path} cannot be read: {error}") from error
+    if not lines:
+        raise ConfigError(f"table {path} is empty")
+    at = _find_label(path, lines[0], label)
+    body = lines[1:] if _is_header(lines, at) else lines
+    try:
+        rows = np.array([[float(v) for i, v in enumerate(row) if i != at] for row in body])
+        labels = [row[at] for row in body]
+    except (ValueError, IndexError) as error:
+        raise ConfigError(
+            f"table {path}: every column but {label!r} must hold numbers, in every row: {error}"
+        ) from error
+    if rows.ndim != 2 or len(set(labels)) < 2 or not np.isfinite(rows).all():
+        raise ConfigError(f"table {path} needs finite numbers, and two classes or more")
+    return rows, labels
+
+
+def _find_label(path: Path, first: list[str], label: str) -> int:
+    if label in first:
+        return first.index(label)
+    if label.lstrip("-").isdigit() and -len(first) <= int(label) < len(first):
+        return int(label) % len(first)
+    raise ConfigError(
+        f"table {path} has no column {label!r}; give a name of {first}, or a number from 0 to "
+        f"{len(first) - 1}"
+    )
+
+
+def _is_header(lines: list[list[str]], at: int) -> bool:
+    """Whether the first line names columns: a feature of it is no number."""
+    try:
+        for i, cell in enumerate(lines[0]):
+            if i != at:
+                float(cell)
+    except ValueError:
+        return True
+    # All-number headers are told by the label: a name that stands nowhere below.
+    return lines[0][at] not in {row[at] for row in lines[1:] if len(row) > at} and not _number(
+        lines[0][at]
+    )
+
+
+def _number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
