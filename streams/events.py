@@ -45,7 +45,12 @@ Features = Annotated[dict[Id, float | Whole | Text | bool | None], Meta(max_leng
 
 
 class ShownItem(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    gc=False,
 ):
     """One slot of a slate.
 
@@ -69,6 +74,7 @@ class _Event(
     omit_defaults=True,
     tag_field="type",
     tag=str.lower,
+    gc=False,
 ):
     """What all records share: ``ts``, when the producer says it happened."""
 
@@ -102,15 +108,14 @@ class Impression(_Event, frozen=True):
     deferred: bool = False
 
     def __post_init__(self) -> None:
-        seen = set()
-        for slot, shown in enumerate(self.slate):
-            if shown.item_id in seen:
-                raise BadEventError(
-                    "value",
-                    f"item {shown.item_id!r} is in the slate twice; show an item once",
-                    f"/slate/{slot}/item_id",
-                )
-            seen.add(shown.item_id)
+        if len({shown.item_id for shown in self.slate}) < len(self.slate):
+            ids = [shown.item_id for shown in self.slate]
+            slot = next(at for at, item_id in enumerate(ids) if item_id in ids[:at])
+            raise BadEventError(
+                "value",
+                f"item {ids[slot]!r} is in the slate twice; show an item once",
+                f"/slate/{slot}/item_id",
+            )
 
 
 class Activation(_Event, frozen=True):
