@@ -30,7 +30,7 @@ app.command()(init.init)
 app.command()(evaluate.check)
 app.command()(evaluate.evaluate)
 app.command()(replay.replay)
-app.add_typer(simulate.app, name="simulate")
+app.command()(simulate.simulate)
 app.add_typer(keys.app, name="keys")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -33,6 +34,8 @@ class Reply(NamedTuple):
         return msgspec.json.decode(self.body)
 
 
+IDLE_SECONDS = 3.0  # servers hang up on idle connections, often after five
+
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -53,7 +56,7 @@ class Client:
         self._head = f"Host: {host}:{port}\r\nContent-Type: application/json\r\n"
         if key:
             self._head += f"Authorization: Bearer {key}\r\n"
-        self._idle: list[_Connection] = []
+        self._idle: list[tuple[float, _Connection]] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,7 +92,7 @@ class Client:
         head = f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n"
         connection: _Connection | None = None
         try:
-            connection = self._idle.pop() if self._idle else await self._connect()
+            connection = self._reuse() or await self._connect()
             reader, writer = connection
             writer.write(head.encode() + body)
             reply, keep = await _read_reply(reader)
@@ -104,7 +107,7 @@ class Client:
                 connection[1].close()
             raise
         if keep:
-            self._idle.append(connection)
+            self._idle.append((time.monotonic(), connection))
         else:
             writer.close()
         return reply
@@ -112,10 +115,18 @@ class Client:
     async def close(self) -> None:
         """Close all idle connections."""
         while self._idle:
-            _, writer = self._idle.pop()
+            _, (_, writer) = self._idle.pop()
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    def _reuse(self) -> _Connection | None:
+        while self._idle:
+            since, connection = self._idle.pop()
+            if time.monotonic() - since < IDLE_SECONDS and not connection[0].at_eof():
+                return connection
+            connection[1].close()
+        return None
 
     async def _connect(self) -> _Connection:
         return await asyncio.open_connection(self._host, self._port)

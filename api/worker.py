@@ -15,6 +15,7 @@ from engine.errors import ConfigError
 __all__ = ["main"]
 
 GRACE_SECONDS = 5
+KEEP_ALIVE_SECONDS = 75  # longer than load balancers wait, so that they hang up first
 
 
 def main() -> int:
@@ -35,6 +36,7 @@ def main() -> int:
         access_log=False,
         log_config=None,
         log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = uvicorn.Server(config)

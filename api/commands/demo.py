@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-import tempfile
-import webbrowser
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api import kernel_cache
-from api.client import Client
 from api.commands.output import print_json, print_table, say
-from api.demo.host import host_service, write_settings
-from api.demo.show import Summary, settle, show_live, summarise
-from api.demo.traffic import Traffic
+
+if TYPE_CHECKING:
+    from api.demo.show import Summary
 
 __all__ = ["demo"]
 
@@ -42,36 +36,13 @@ def demo(
         say("compiling kernels (once for this release and CPU) …")
         kernel_cache.fill(directory)
     browse = not no_browser and seconds is None
-    summary = asyncio.run(_run(port, seconds, browse=browse, same=aa))
+    from api.demo.run import run_demo  # noqa: PLC0415  (loads numba)
+
+    summary = asyncio.run(run_demo(port, seconds, browse=browse, same=aa))
     if json:
         print_json(summary)
     else:
         _print(summary)
-
-
-async def _run(port: int, seconds: float | None, *, browse: bool, same: bool) -> Summary:
-    shop = make_shop()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    with tempfile.TemporaryDirectory(prefix="slatestream-demo-") as name:
-        folder = Path(name)
-        file = write_settings(folder, port, shop.features, same=same)
-        async with host_service(folder, file) as (host, bound), Client(host, bound) as client:
-            say(f"slatestream: http://{host}:{bound}" + ("" if seconds else " (Ctrl-C ends it)"))
-            if browse:
-                webbrowser.open(f"http://{host}:{bound}/")
-            traffic = Traffic(client, shop)
-            await traffic.open_shop()
-            live = asyncio.create_task(show_live(traffic, stop))
-            sending = asyncio.create_task(traffic.run(stop))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), seconds)
-            stop.set()
-            await asyncio.gather(live, sending)
-            say("traffic stopped; waiting for the last reward windows to close …")
-            return summarise(traffic, await settle(client))
 
 
 def _print(summary: Summary) -> None:

@@ -6,47 +6,28 @@ import asyncio
 import hashlib
 import heapq
 import itertools
-import random
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
+
+import numpy as np
 
 from api.client import Client, ClientError
+from simulator.worlds.shop import Shop
 
-__all__ = ["GROUPS", "Shop", "Tally", "Traffic"]
+__all__ = ["GROUPS", "Tally", "Traffic"]
 
 GROUPS = ("learner", "control")
 POOL = "shop"
-SLOTS = 5
 FLUSH_SECONDS = 0.05
 MEAN_DELAY = 0.4  # seconds from slate to click
 LONGEST_DELAY = 2.0
-ARRIVAL_SECONDS = 4.0
+ARRIVAL_SECONDS = 0.5  # how often the shelves are looked at
+DAY_SECONDS = 24.0
 MOST_AT_ONCE = 64
 LATENCIES_KEPT = 100_000
-
-
-class Shop(Protocol):
-    """What visitors are like, and what they click."""
-
-    @property
-    def item_ids(self) -> Sequence[str]:
-        """Items on sale at the start."""
-        ...
-
-    def context(self, visitor: int) -> Mapping[str, float | str]:
-        """Features of a visitor that a recommender may see."""
-        ...
-
-    def new_item(self) -> str | None:
-        """Return the next item to arrive, None when there are no more."""
-        ...
-
-    def clicks(self, visitor: int, slate: Sequence[str], rng: random.Random) -> list[int]:
-        """Slots a visitor clicks on."""
-        ...
 
 
 @dataclass(slots=True)
@@ -85,7 +66,7 @@ class Traffic:
         shop: Shop,
         *,
         rate: float = 200.0,
-        visitors: int = 4000,
+        visitors: int = 2000,
         seed: int = 0,
     ) -> None:
         self.tallies = {group: Tally() for group in GROUPS}
@@ -98,18 +79,18 @@ class Traffic:
         self._shop = shop
         self._rate = rate
         self._visitors = visitors
-        self._rng = random.Random(seed)  # noqa: S311
+        self._rng = np.random.default_rng([seed, 79])
+        self._start_time = time.monotonic()
         self._groups = [_group(seed, visitor) for visitor in range(visitors)]
-        self._item_ids = list(shop.item_ids)
+        self._item_ids: tuple[str, ...] = ()
         self._outbox: list[tuple[float, int, dict[str, Any]]] = []
         self._number = itertools.count()
         self._running: set[asyncio.Task[None]] = set()
 
     async def open_shop(self) -> None:
         """Put the first items and the pool."""
-        for item_id in self._item_ids:
-            await self._expect(200, "PUT", f"/v1/items/{item_id}", {})
-        await self._put_pool()
+        self._start_time = time.monotonic()
+        await self._fill_shelves()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send visitors until told to stop; then let those under way finish."""
@@ -119,7 +100,7 @@ class Traffic:
         while not stop.is_set():
             due = int((time.monotonic() - start) * self._rate)
             for _ in range(min(due - sent, MOST_AT_ONCE - len(self._running))):
-                self._start(self._visit(self._rng.randrange(self._visitors)))
+                self._start(self._visit(int(self._rng.integers(self._visitors))))
             sent = due  # visits that found no room are not made up for
             await asyncio.sleep(1 / self._rate)
         while self._running:
@@ -127,18 +108,19 @@ class Traffic:
         arrivals.cancel()
         await clicks
 
-    def _start(self, visit: Any) -> None:
+    def _start(self, visit: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(visit)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _visit(self, visitor: int) -> None:
-        group = self._groups[visitor]
+    async def _visit(self, number: int) -> None:
+        group = self._groups[number]
+        visitor = self._shop.visitor(number, hour=float(int(self._elapsed % DAY_SECONDS)))
         ask = {
             "recommender": group,
-            "user_id": f"visitor-{visitor}",
-            "context": self._shop.context(visitor),
-            "k": SLOTS,
+            "user_id": visitor.user_id,
+            "context": visitor.context,
+            "k": self._shop.slots,
             "pool": POOL,
         }
         start = time.perf_counter()
@@ -149,10 +131,10 @@ class Traffic:
         shown = [slot["item_id"] for slot in slate["slate"]]
         clicked = self._shop.clicks(visitor, shown, self._rng)
         self.slates += 1
-        self.tallies[group].add(visitor, len(shown), len(clicked))
+        self.tallies[group].add(number, len(shown), len(clicked))
         now = time.monotonic()
         for slot in clicked:
-            delay = min(self._rng.expovariate(1 / MEAN_DELAY), LONGEST_DELAY)
+            delay = min(float(self._rng.exponential(MEAN_DELAY)), LONGEST_DELAY)
             event = {
                 "type": "feedback",
                 "event_id": str(slot),
@@ -172,18 +154,23 @@ class Traffic:
                 self.events += len(due)
             await asyncio.sleep(FLUSH_SECONDS)
 
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._start_time
+
     async def _add_items(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await asyncio.sleep(ARRIVAL_SECONDS)
-            item_id = self._shop.new_item()
-            if item_id is None:
-                return
-            await self._expect(200, "PUT", f"/v1/items/{item_id}", {})
-            self._item_ids.append(item_id)
-            await self._put_pool()
+            await self._fill_shelves()
 
-    async def _put_pool(self) -> None:
-        await self._expect(200, "PUT", f"/v1/pools/{POOL}", {"item_ids": self._item_ids})
+    async def _fill_shelves(self) -> None:
+        present = self._shop.items_at(self._elapsed)
+        if len(present) == len(self._item_ids):
+            return
+        for item_id in present[len(self._item_ids) :]:
+            await self._expect(200, "PUT", f"/v1/items/{item_id}", {})
+        await self._expect(200, "PUT", f"/v1/pools/{POOL}", {"item_ids": present})
+        self._item_ids = present
 
     async def _expect(self, status: int, method: str, path: str, value: Any) -> Any:
         send = self._client.put if method == "PUT" else self._client.post

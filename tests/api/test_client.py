@@ -55,6 +55,19 @@ def test_a_connection_the_service_closes_is_not_used_again():
     assert connections == 2
 
 
+def test_a_connection_the_service_closed_meanwhile_is_not_used_again():
+    answer = b"HTTP/1.1 204 No Content\r\nX: close\r\n\r\n"  # closes without saying so
+
+    async def later(client):
+        first = await client.get("/")
+        await asyncio.sleep(0.2)
+        return [first, await client.get("/")]
+
+    replies, connections = talk(answer, later)
+    assert [reply.status for reply in replies] == [204] * 2
+    assert connections == 2
+
+
 @pytest.mark.parametrize(
     "answer",
     [
