@@ -85,7 +85,7 @@ def read_table(path: Path, label: str) -> tuple[Floats, list[str]]:
     if not lines:
         raise ConfigError(f"table {path} is empty")
     at = _find_label(path, lines[0], label)
-    body = lines[1:] if _is_header(lines, at) else lines
+    body = lines[1:] if _is_header(lines, at, named=label in lines[0]) else lines
     try:
         rows = np.array([[float(v) for i, v in enumerate(row) if i != at] for row in body])
         labels = [row[at] for row in body]
@@ -109,21 +109,21 @@ def _find_label(path: Path, first: list[str], label: str) -> int:
     )
 
 
-def _is_header(lines: list[list[str]], at: int) -> bool:
-    """Whether the first line names columns: a feature of it is no number."""
-    try:
-        for i, cell in enumerate(lines[0]):
-            if i != at:
-                float(cell)
-    except ValueError:
+def _is_header(lines: list[list[str]], at: int, *, named: bool) -> bool:
+    """Whether the first line names the columns.
+
+    It does when the label was found in it by name, when a feature of it is no number, or when
+    its features are mere column numbers above a label that stands nowhere else.
+    """
+    features = [cell for i, cell in enumerate(lines[0]) if i != at]
+    if named or not all(map(_is_number, features)):
         return True
-    # All-number headers are told by the label: a name that stands nowhere below.
-    return lines[0][at] not in {row[at] for row in lines[1:] if len(row) > at} and not _number(
-        lines[0][at]
-    )
+    unseen = all(len(row) <= at or row[at] != lines[0][at] for row in lines[1:])
+    counted = [[str(i + first) for i in range(len(features))] for first in (0, 1)]
+    return unseen and not _is_number(lines[0][at]) and features in counted
 
 
-def _number(cell: str) -> bool:
+def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:

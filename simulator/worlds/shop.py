@@ -131,7 +131,7 @@ class Shop:
         return float(self._expected(visit, picks).sum())
 
     def _expected(self, visit: Visit, picks: Ints) -> Floats:
-        return visit.truth[picks] / self._look[0] * self._look[: len(picks)]
+        return np.asarray(visit.truth[picks] / self._look[0] * self._look[: len(picks)])
 
     def _attraction(self, visitor: Visitor, items: Ints) -> Floats:
         logit = self._appeal[items] + self._style[items] @ visitor.taste
