@@ -5,7 +5,7 @@ SlatestreamError
 ├── SchemaError        features that do not fit the declared schema
 ├── ShapeError         arrays whose shapes or values do not fit together
 ├── SnapshotError      saved state that cannot be loaded
-├── streams.errors     BadEventError, FencedError, LogError, StoreError
+├── streams.errors     BadEventError, FencedError, LogError, StoreError, UnknownPoolError
 └── api.problems       ProblemError: one HTTP problem document
 """
 

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -47,13 +48,13 @@ class Numeric:
         """Column names of this feature."""
         return (self.name,)
 
-    def fill(self, row: NDArray[np.float64], start: int, value: FeatureValue) -> None:
-        """Write the feature's value into ``row[start]``."""
+    def encode(self, value: FeatureValue) -> list[float]:
+        """Entries of the feature's columns; raises ``SchemaError``."""
         if value is None:
-            return
+            return [0.0]
         if isinstance(value, str) or not math.isfinite(value):
             raise SchemaError(f"feature {self.name!r} is {value!r}; it must be a finite number")
-        row[start] = min(max((value - self.center) / self.scale, -self.clip), self.clip)
+        return [min(max((value - self.center) / self.scale, -self.clip), self.clip)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +75,14 @@ class Categorical:
         """Column names of this feature."""
         return tuple(f"{self.name}={value}" for value in self.values)
 
-    def fill(self, row: NDArray[np.float64], start: int, value: FeatureValue) -> None:
-        """Write the feature's value into ``row[start:start + len(values)]``."""
-        if value is None:
-            return
-        if not isinstance(value, str):
+    def encode(self, value: FeatureValue) -> list[float]:
+        """Entries of the feature's columns; raises ``SchemaError``."""
+        if not isinstance(value, str | None):
             raise SchemaError(f"feature {self.name!r} is {value!r}; it must be a string")
-        if value in self.values:
-            row[start + self.values.index(value)] = 1.0
+        return [float(value == known) for known in self.values]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Schema:
     """Features in declared order, after an intercept column of ones."""
 
@@ -96,12 +94,12 @@ class Schema:
         if twice:
             raise ConfigError(f"features {twice} are declared twice; names must differ")
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns, the intercept first."""
         return (INTERCEPT, *(name for feature in self.features for name in feature.columns))
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Sixteen hex digits that change when any feature does."""
         return hashlib.sha256(msgspec.json.encode(self.to_list())).hexdigest()[:16]
@@ -114,13 +112,12 @@ class Schema:
         SchemaError
             When a value has the wrong type or is not finite. Undeclared names are ignored.
         """
-        x = np.zeros((len(contexts), len(self.columns)))
-        x[:, 0] = 1.0
+        x = np.empty((len(contexts), len(self.columns)))
         for row, context in zip(x, contexts, strict=True):
-            start = 1
+            entries = [1.0]
             for feature in self.features:
-                feature.fill(row, start, context.get(feature.name))
-                start += len(feature.columns)
+                entries += feature.encode(context.get(feature.name))
+            row[:] = entries
         return x
 
     def to_list(self) -> list[dict[str, object]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import msgspec
@@ -110,7 +111,7 @@ class _Saved(msgspec.Struct):
     state: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """Model × exploration × slate rule over a schema.
 
@@ -140,12 +141,12 @@ class Policy:
         """Number of columns of a context row."""
         return len(self.schema.columns)
 
-    @property
+    @cached_property
     def state_hash(self) -> str:
         """Sixteen hex digits of the settings that learned state depends on."""
         return _digest([self.model_settings(), self.schema.to_list(), self.half_life_ms])
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Sixteen hex digits of every setting: what an impression logs."""
         parts = [self.exploration, self.slate]

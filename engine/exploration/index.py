@@ -55,7 +55,7 @@ class Epsilon:
 class UCB:
     """The highest mean + alpha · standard deviation (Li et al. 2010)."""
 
-    alpha: float = 0.25
+    alpha: float = 0.35
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < np.inf:
