@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -11,7 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["LATENCY_BUCKETS", "Figures", "Metrics", "Reading", "TimedApp"]
+from streams.log.base import EventLog
+
+__all__ = ["LATENCY_BUCKETS", "Figures", "MeteredLog", "Metrics", "Reading", "TimedApp"]
 
 LATENCY_BUCKETS = (
     *(0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005),
@@ -51,18 +53,42 @@ class Metrics:
             ["type", "fate"],
             registry=self.registry,
         )
-        self.appended = Histogram(
-            "slatestream_append_records",
-            "Records of one append to the log",
+        self.commit_records = Histogram(
+            "slatestream_commit_records",
+            "Records of one group commit to the log",
             buckets=BATCH_BUCKETS,
             registry=self.registry,
         )
-        self.append_seconds = Histogram(
-            "slatestream_append_seconds",
-            "Time until an append was committed",
+        self.commit_seconds = Histogram(
+            "slatestream_commit_seconds",
+            "Time one group commit took",
             buckets=LATENCY_BUCKETS,
             registry=self.registry,
         )
+
+
+class MeteredLog:
+    """A log whose group commits are counted and timed; for the appender's thread.
+
+    Parameters
+    ----------
+    log
+        Does the work.
+    """
+
+    def __init__(self, log: EventLog, metrics: Metrics) -> None:
+        self._log = log
+        self._metrics = metrics
+        self.identity = log.identity
+        self.now_ms, self.poll, self.end, self.close = log.now_ms, log.poll, log.end, log.close
+
+    def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
+        """Append records; raises what the log raises."""
+        start = time.perf_counter()
+        offsets = self._log.append(topic, entries)
+        self._metrics.commit_seconds.observe(time.perf_counter() - start)
+        self._metrics.commit_records.observe(len(entries))
+        return offsets
 
 
 class Reading(NamedTuple):

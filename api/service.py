@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from api.auth import Keyring
 from api.memory import RecentKeys, RecentReplies
-from api.metrics import Figures, Metrics, Reading
+from api.metrics import Figures, MeteredLog, Metrics, Reading
 from api.problems import ProblemError
 from api.ranking import Ranker
 from api.settings import Settings
@@ -49,11 +49,12 @@ class Service:
         self.config = EngineConfig.from_dict(settings.engine_settings())
         self.keyring = Keyring(settings.keys)
         self.log = SqliteLog(settings.data_dir / "log.db", durability=settings.durability)
-        self.appender = Appender(self.log)
+        self.metrics = Metrics()
+        self.appender = Appender(MeteredLog(self.log, self.metrics))
         self.catalogue = Catalogue(self.log)
         self.views = ViewReader(settings.data_dir)
         self._last_view: View | None = None
-        self.metrics = Metrics()
+        self._view_since = time.monotonic()
         self.replies = RecentReplies(settings.remember_requests)
         self.events_seen = RecentKeys(settings.remember_events)
         Figures(self._figures, self.metrics.registry)
@@ -89,10 +90,14 @@ class Service:
         A view that cannot be read is passed over: serving goes on from the one before.
         """
         try:
-            self._last_view = self.views.current()
+            view = self.views.current()
         except StoreError as error:
             logger.warning("%s", error)
-        return self._last_view
+            return self._last_view
+        if view is not self._last_view:
+            self._last_view = view
+            self._view_since = time.monotonic()
+        return view
 
     @property
     def missing(self) -> list[str]:
@@ -102,10 +107,7 @@ class Service:
 
     async def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
         """Append records and wait for their commit; raises ``LogError``."""
-        start = time.perf_counter()
         offsets = await asyncio.wrap_future(self.appender.submit_many(topic, entries))
-        self.metrics.appended.observe(len(entries))
-        self.metrics.append_seconds.observe(time.perf_counter() - start)
         if topic == CATALOGUE:
             self.catalogue.refresh()
         return offsets
@@ -137,6 +139,10 @@ class Service:
         if view is None:
             return Reading(gauges, {}, self._restarts())
         gauges["view_version"] = (view.version, "Number of the view served from")
+        gauges["view_age_seconds"] = (
+            time.monotonic() - self._view_since,
+            "Time since this worker took up the view",
+        )
         gauges["view_offset"] = (sum(view.offsets.values()), "Events the view includes")
         gauges["view_lag_events"] = (
             self.log.end("events") - sum(view.offsets.values()),

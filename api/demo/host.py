@@ -15,7 +15,7 @@ from typing import Any
 
 from api.client import Client, ClientError
 from api.supervisor import STATUS_FILE
-from engine.errors import ConfigError, SlatestreamError
+from engine.errors import ConfigError
 
 __all__ = ["DemoError", "host_service", "write_settings"]
 
@@ -24,7 +24,7 @@ STOP_SECONDS = 20.0
 WINDOW_SECONDS = 3.0
 
 
-class DemoError(SlatestreamError):
+class DemoError(ClientError):
     """The demo's service did not start, or stopped by itself."""
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from api.client import Client, ClientError
 from simulator.worlds.shop import Shop
 
-__all__ = ["GROUPS", "Tally", "Traffic"]
+__all__ = ["GROUPS", "Tally", "Traffic", "group_of"]
 
 GROUPS = ("learner", "control")
 POOL = "shop"
@@ -81,7 +81,7 @@ class Traffic:
         self._visitors = visitors
         self._rng = np.random.default_rng([seed, 79])
         self._start_time = time.monotonic()
-        self._groups = [_group(seed, visitor) for visitor in range(visitors)]
+        self._groups = [group_of(seed, visitor) for visitor in range(visitors)]
         self._item_ids: tuple[str, ...] = ()
         self._outbox: list[tuple[float, int, dict[str, Any]]] = []
         self._number = itertools.count()
@@ -187,6 +187,7 @@ class Traffic:
         return reply.json()
 
 
-def _group(seed: int, visitor: int) -> str:
+def group_of(seed: int, visitor: int) -> str:
+    """Group of a visitor: a hash, so the same for ever and alike for all."""
     digest = hashlib.blake2b(f"{seed}/{visitor}".encode(), digest_size=1).digest()
     return GROUPS[digest[0] & 1]

@@ -1,7 +1,6 @@
 """One service for all tests of a session, and a client to it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -27,8 +26,3 @@ def http(service: Running) -> Iterator[httpx.Client]:
         ids = [f"base{number}" for number in range(6)]
         assert client.put("/v1/pools/base", json={"item_ids": ids}).status_code == 200
         yield client
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path

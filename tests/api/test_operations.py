@@ -49,7 +49,9 @@ def test_metrics_count_slates_events_and_failures(http):
     assert grew(f"{seconds}_count", route="/v1/slates", status="404") == 1
     assert grew(f"{seconds}_count", route="unmatched", status="404") == 1
     assert grew("slatestream_slates_total", recommender="default") == 1
-    assert grew("slatestream_append_records_count") == 1
+    assert grew("slatestream_commit_records_sum") == 1
+    assert grew("slatestream_commit_seconds_count") == 1
+    assert metric(after, "slatestream_view_age_seconds") >= 0
     bounds = {float(bound) for bound in re.findall(r'seconds_bucket{le="([\d.]+)"', after)}
     assert {0.0001, 0.0005, 0.001, 0.005} <= bounds
     assert metric(after, "slatestream_view_version") >= 1

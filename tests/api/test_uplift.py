@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from api.demo.traffic import GROUPS, Tally, group_of
 from api.demo.uplift import click_rate, uplift
+from simulator.worlds.shop import Shop
 
 WORLDS = 400
 VISITORS = 300
@@ -27,6 +29,23 @@ def holds_zero(groups):
 def test_two_random_controls_show_no_uplift():
     held = sum(holds_zero(aa(seed)) for seed in range(WORLDS))
     assert 0.93 * WORLDS <= held <= 0.975 * WORLDS
+
+
+def shop_aa(seed):
+    """The demo's own shop and groups, both shown slates at random."""
+    shop, rng = Shop(seed=seed, visitors=200), np.random.default_rng([seed, 1])
+    tallies = {group: Tally() for group in GROUPS}
+    for _ in range(600):
+        number = int(rng.integers(200))
+        slate = rng.choice(shop.items_at(0), shop.slots, replace=False)
+        clicked = shop.clicks(shop.visitor(number, hour=12.0), slate, rng)
+        tallies[group_of(seed, number)].add(number, len(slate), len(clicked))
+    return [tallies[group].columns() for group in GROUPS]
+
+
+def test_two_random_controls_in_the_demos_shop_show_no_uplift():
+    held = sum(holds_zero(shop_aa(seed)) for seed in range(200))
+    assert held >= 0.93 * 200
 
 
 def test_slots_taken_as_independent_would_find_uplifts_that_are_not_there():
