@@ -20,7 +20,7 @@ from engine.errors import ConfigError
 __all__ = ["EXIT_CONFIG", "receive_settings", "start_logging", "watch_supervisor"]
 
 EXIT_CONFIG = 2  # the configuration cannot work: starting again would not help
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 2.5  # less than a new service waits for the port
 
 
 def receive_settings() -> Settings:

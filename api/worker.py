@@ -14,7 +14,7 @@ from engine.errors import ConfigError
 
 __all__ = ["main"]
 
-GRACE_SECONDS = 5
+GRACE_SECONDS = 2
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers wait, so that they hang up first
 
 

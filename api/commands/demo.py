@@ -30,7 +30,7 @@ def demo(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Start the service with simulated visitors, and watch it learn."""
+    """Start the service with simulated visitors, and watch it learn; 1 when a record is lost."""
     directory = kernel_cache.use(None)
     if not kernel_cache.is_filled(directory):
         say("compiling kernels (once for this release and CPU) …")
@@ -43,6 +43,8 @@ def demo(
         print_json(summary)
     else:
         _print(summary)
+    if not summary.conservation["exact"]:
+        raise typer.Exit(1)
 
 
 def _print(summary: Summary) -> None:
@@ -53,8 +55,8 @@ def _print(summary: Summary) -> None:
         [
             ("slates", summary.slates),
             ("events", summary.events),
-            ("click rate, learner", summary.learner_ctr),
-            ("click rate, control", summary.control_ctr),
+            ("click rate, learner", f"{summary.learner_ctr:.1%}"),
+            ("click rate, control", f"{summary.control_ctr:.1%}"),
             ("uplift", "unknown" if summary.uplift is None else f"{summary.uplift:+.1%}"),
             ("95 % interval", "unknown" if low is None else f"[{low:+.1%}, {high:+.1%}]"),
             ("slate, half within", f"{summary.p50_ms:.2f} ms"),

@@ -41,7 +41,7 @@ async def run_demo(port: int, seconds: float | None, *, browse: bool, same: bool
     shop = Shop()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     with tempfile.TemporaryDirectory(prefix="slatestream-demo-") as name:
         folder = Path(name)
@@ -58,6 +58,7 @@ async def run_demo(port: int, seconds: float | None, *, browse: bool, same: bool
                 await asyncio.wait_for(stop.wait(), seconds)
             stop.set()
             await asyncio.gather(live, sending)
+            loop.remove_signal_handler(signal.SIGINT)  # a second Ctrl-C does not wait
             for error in traffic.errors:
                 _say(f"error: {error}")
             _say("traffic stopped; waiting for the last reward windows to close …")

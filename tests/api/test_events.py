@@ -74,6 +74,25 @@ def test_a_mixed_batch_says_which_were_refused(http):
     assert problem["errors"][0]["pointer"] == "/value"
 
 
+def test_a_broken_line_does_not_take_its_neighbours_along(http):
+    good = json.dumps(feedback()).encode()
+    for broken in (b"{", b'{"type":"feedback","kind":"\xff"}', b'{"type":"feedback","value":NaN}'):
+        lines = b"\n".join([good, broken, json.dumps(feedback()).encode()])
+        reply = http.post(
+            "/v1/events", content=lines, headers={"content-type": "application/x-ndjson"}
+        )
+        assert reply.status_code == 207
+        assert [each["index"] for each in reply.json()["results"]] == [1]
+
+
+def test_broken_utf8_within_an_array_is_pointed_at(http):
+    good = json.dumps(feedback()).encode()
+    reply = http.post("/v1/events", content=b"[" + good + b',{"type":"feedback","kind":"\xff"}]')
+    assert reply.status_code == 207
+    ((index, problem),) = [tuple(each.values()) for each in reply.json()["results"]]
+    assert (index, problem["errors"][0]["code"]) == (1, "encoding")
+
+
 def test_a_batch_without_a_good_event_is_refused_whole(http):
     reply = http.post("/v1/events", json=[{"type": "feedback"}, feedback(value="x")])
     assert reply.status_code == 422
