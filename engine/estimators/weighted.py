@@ -26,7 +26,7 @@ class Estimate:
     """One estimator's answer; None where the log gives none.
 
     ``se`` and ``ci`` (95 %) are by the delta method, over clusters. ``ess``, ``max_weight`` and
-    ``mean_weight`` are those of the slot whose effective sample size is least.
+    ``mean_weight`` are of whole slates: the weight at the last slot a slate has.
     """
 
     estimator: str
@@ -60,8 +60,7 @@ class WeightedSums:
         self._sum = np.zeros(3 * slots + 1)
         self._products = np.zeros((3 * slots + 1, 3 * slots + 1))
         self._clusters = 0
-        # Per slot, raw and clipped: Σ w, Σ w², max w, rows that have the slot.
-        self._weights = np.zeros((2, 4, slots))
+        self._weights = np.zeros((2, 3))  # raw and clipped: Σ w, Σ w² and max w of whole slates
         self._rewarded = np.zeros(2)  # Σ and Σ ² of a slate's weighted reward
 
     def add(
@@ -112,11 +111,11 @@ class WeightedSums:
         self._clusters += len(rows)
         self._sum += rows.sum(axis=0)
         self._products += rows.T @ rows
-        for kept, w in zip(self._weights, (raw, clipped), strict=True):
-            kept[0] += w.sum(axis=0)
-            kept[1] += (w * w).sum(axis=0)
-            kept[2] = np.maximum(kept[2], w.max(axis=0, initial=0.0))
-            kept[3] += present.sum(axis=0)
+        last = np.maximum(present.sum(axis=1).astype(np.int64) - 1, 0)
+        for kept, of_slots in zip(self._weights, (raw, clipped), strict=True):
+            w = of_slots[np.arange(n), last]
+            kept[:2] += w.sum(), w @ w
+            kept[2] = max(kept[2], w.max(initial=0.0))
         earned = (raw * reward).sum(axis=1)
         self._rewarded += earned.sum(), (earned * earned).sum()
 
@@ -143,19 +142,16 @@ class WeightedSums:
 
     @property
     def mean_weight_error(self) -> float:
-        """Standard error of the mean weight of the slot with the least effective sample size."""
-        kept = self._weights[0]
-        slot = self._weakest(kept)
-        present = max(kept[3, slot], 1.0)
-        variance = kept[1, slot] / present - (kept[0, slot] / present) ** 2
-        return math.sqrt(max(variance, 0.0) / present)
+        """Standard error of the mean weight."""
+        total, squares, _ = self._weights[0]
+        n = max(self.n, 1)
+        return math.sqrt(max(squares / n - (total / n) ** 2, 0.0) / n)
 
     @property
     def top_share(self) -> float:
-        """Share of the largest weight in the sum of its slot's weights."""
-        kept = self._weights[0]
-        slot = self._weakest(kept)
-        return float(kept[2, slot] / kept[0, slot]) if kept[0, slot] > 0 else 0.0
+        """Share of the largest weight in the sum of weights."""
+        total, _, largest = self._weights[0]
+        return float(largest / total) if total > 0 else 0.0
 
     def estimates(self) -> list[Estimate]:
         """Return IPS, clipped IPS and SNIPS."""
@@ -181,17 +177,10 @@ class WeightedSums:
         each.append(self._estimate("snips", 0, value, gradient, known=known))
         return each
 
-    def _weakest(self, kept: Floats) -> int:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ess = np.where(kept[1] > 0, kept[0] ** 2 / kept[1], 0.0)
-        return int(np.argmin(ess))
-
     def _estimate(
         self, name: str, which: int, value: float, gradient: Floats, *, known: bool
     ) -> Estimate:
-        kept = self._weights[which]
-        slot = self._weakest(kept)
-        squares = kept[1, slot]
+        total, squares, largest = self._weights[which]
         # Clusters' deviations have mean zero by construction, so this is their sum of squares.
         variance = float(gradient @ self._products @ gradient)
         se = math.sqrt(max(variance, 0.0))
@@ -203,8 +192,8 @@ class WeightedSums:
             value=float(value) if known else None,
             se=se if known else None,
             ci=(float(value - spread), float(value + spread)) if known else None,
-            ess=float(kept[0, slot] ** 2 / squares) if squares > 0 else 0.0,
-            max_weight=float(kept[2, slot]),
-            mean_weight=float(kept[0, slot] / kept[3, slot]) if kept[3, slot] > 0 else 0.0,
+            ess=float(total * total / squares) if squares > 0 else 0.0,
+            max_weight=float(largest),
+            mean_weight=float(total / self.n) if self.n else 0.0,
             n=self.n,
         )

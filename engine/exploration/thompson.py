@@ -70,6 +70,7 @@ class Thompson:
             error = np.full(picks.shape, QUADRATURE_BOUND)
             method = "quadrature"
         left = np.diff(requests.offsets)[:, None] - np.arange(picks.shape[1])
+        wins[left == 1], error[left == 1] = 1.0, 0.0
         propensity = (1.0 - floor) * wins + floor / left
         error = (1.0 - floor) * error
         return gather_slates(belief, requests, picks, propensity, error=error, method=method)

@@ -110,6 +110,9 @@ def test_slots_a_slate_does_not_have_are_left_out():
     first = by_name(summed(weight[:, :1], reward[:, :1]))["snips"].value
     second = by_name(summed(weight[1::2, 1:], reward[1::2, 1:]))["snips"].value
     np.testing.assert_allclose(found["snips"].value, first + second)
+    whole = np.where(shown[:, 1] == 1, weight[:, 1], weight[:, 0])
+    np.testing.assert_allclose(found["ips"].ess, whole.sum() ** 2 / (whole @ whole))
+    np.testing.assert_allclose(found["ips"].mean_weight, whole.mean())
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1])

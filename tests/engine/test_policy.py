@@ -176,3 +176,12 @@ def test_learning_beats_chance_in_a_world_where_devices_differ():
         )
         posterior = made.refresh(posterior, state, [item])
     assert wins / 500 > 0.85, "chance is 1/7"
+
+
+@pytest.mark.parametrize("spec", [name for name in policy_names() if name != "uniform"])
+def test_the_last_candidate_left_is_certain(spec):
+    made, state = learned(spec)
+    posterior = made.derive(state)
+    slates = made.rank(posterior, requests(posterior, items=ITEMS[:3]), 3)
+    assert slates.propensity[:, 2].tolist() == [1.0] * 5
+    assert slates.error[:, 2].tolist() == [0.0] * 5
