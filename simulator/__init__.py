@@ -2,7 +2,8 @@
 
 from simulator.evaluate import Evaluation, PolicyEvaluation, evaluate
 from simulator.health import Finding, LogHealth, check_log
-from simulator.logs import FORMATS, SlateLog, read_log
+from simulator.logs import SlateLog
+from simulator.readers import FORMATS, read_log
 from simulator.replay import PolicyReplay, Replay, replay
 from simulator.simulate import Simulation, make_world, simulate, world_names
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from engine.batches import Floats, Ints
-from engine.errors import ConfigError
 from engine.features import Context, Schema
 
-__all__ = ["FORMATS", "CandidateSets", "Progress", "SlateLog", "read_log"]
+__all__ = ["CandidateSets", "Progress", "SlateLog"]
 
-FORMATS = ("events", "obd")
 Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is."""
 
@@ -84,41 +81,3 @@ class SlateLog:
         """Number of candidates of each slate, ``(n,)``."""
         sizes = np.array([len(items) for items in self.candidates.sets], dtype=np.int64)
         return sizes[self.candidate_set]
-
-
-def read_log(
-    path: str | Path,
-    *,
-    format: str = "events",  # noqa: A002
-    campaign: str = "all",
-    behaviour: str = "random",
-    recommender: str | None = None,
-    progress: Progress | None = None,
-) -> SlateLog:
-    """Read a log.
-
-    Parameters
-    ----------
-    path
-        slatestream's ``log.db`` or the folder it is in; for ``obd`` the folder that holds
-        ``random`` and ``bts``.
-    format
-        ``events`` or ``obd``.
-    campaign, behaviour
-        Which part of the Open Bandit Dataset.
-    recommender
-        Only the slates of this recommender, for ``events``.
-
-    Raises
-    ------
-    SlatestreamError
-        When the log is absent or not of this format.
-    """
-    from simulator.obd import read_obd  # noqa: PLC0415
-    from simulator.own_log import read_own_log  # noqa: PLC0415
-
-    if format == "obd":
-        return read_obd(Path(path), campaign=campaign, behaviour=behaviour, progress=progress)
-    if format == "events":
-        return read_own_log(Path(path), recommender=recommender, progress=progress)
-    raise ConfigError(f"format is {format!r}; give one of {', '.join(FORMATS)}")

@@ -12,8 +12,9 @@ import numpy as np
 from engine.batches import Candidates, Floats, Outcomes, Requests
 from engine.errors import ConfigError
 from engine.registry import make_policy
-from simulator.logs import Progress, SlateLog, read_log
+from simulator.logs import Progress, SlateLog
 from simulator.own_log import open_log
+from simulator.readers import read_log
 from streams.config import EngineConfig, PolicyConfig
 from streams.log.base import EVENTS, EventLog
 from streams.shard import replay_log

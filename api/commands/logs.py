@@ -69,7 +69,7 @@ def open_log(
 ) -> SlateLog:
     """Read a log; raises ``SlatestreamError`` when it is absent or of another layout."""
     kernel_cache.use(None)
-    from simulator.logs import read_log  # noqa: PLC0415  (loads numba)
+    from simulator.readers import read_log  # noqa: PLC0415  (loads numba)
 
     return read_log(
         path,

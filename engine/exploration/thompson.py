@@ -13,7 +13,7 @@ import numpy as np
 from engine.batches import Belief, Ints, Requests, Slates
 from engine.errors import ConfigError
 from engine.exploration.index import gather_slates
-from engine.kernels.slates import draw_by_beta, draw_by_normal
+from engine.kernels.slates import draw_by_belief
 from engine.kernels.thompson import estimate_beta_wins, integrate_normal_wins
 
 __all__ = ["QUADRATURE_BOUND", "Thompson"]
@@ -59,13 +59,13 @@ class Thompson:
         wins = np.empty(picks.shape)
         keys = (requests.offsets, requests.item_keys, requests.keys, np.uint64(seed))
         if belief.family == "beta":
-            draw_by_beta(belief.a, belief.b, *keys, floor, picks)
+            draw_by_belief(True, belief.a, belief.b, *keys, floor, picks)
             estimate_beta_wins(belief.a, belief.b, *keys, self.draws, picks, wins)
             error = np.sqrt(wins * (1.0 - wins) / self.draws)
             method = "monte_carlo"
         else:
             sd = self.alpha * belief.sd
-            draw_by_normal(belief.mean, sd, *keys, floor, picks)
+            draw_by_belief(False, belief.mean, sd, *keys, floor, picks)
             integrate_normal_wins(belief.mean, sd, requests.offsets, picks, wins)
             error = np.full(picks.shape, QUADRATURE_BOUND)
             method = "quadrature"

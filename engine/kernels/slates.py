@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.kernels.compile import inline, kernel
 from engine.kernels.random import beta1, combine1, normal1, uniform1
 
-__all__ = ["draw_by_beta", "draw_by_index", "draw_by_normal", "mark_greedy"]
+__all__ = ["draw_by_belief", "draw_by_index", "mark_greedy"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -77,10 +77,11 @@ def draw_by_index(
             taken[pick] = True
 
 
-@kernel("void(f8[::1], f8[::1], i8[::1], u8[::1], u8[::1], u8, f8, i8[:,::1])")
-def draw_by_normal(
-    mean: Floats,
-    sd: Floats,
+@kernel("void(b1, f8[::1], f8[::1], i8[::1], u8[::1], u8[::1], u8, f8, i8[:,::1])")
+def draw_by_belief(
+    beta: bool,
+    p: Floats,
+    q: Floats,
     offsets: Ints,
     item_keys: Keys,
     keys: Keys,
@@ -88,7 +89,10 @@ def draw_by_normal(
     mass: float,
     picks: Ints,
 ) -> None:
-    """Writes: picks. Thompson sampling, a fresh N(mean, sd²) draw of every candidate per slot."""
+    """Writes: picks. Thompson sampling: the highest of a fresh draw of every candidate per slot.
+
+    From Beta(p, q) when ``beta``, else from N(p, q²); p and q ``(offsets[-1],)``.
+    """
     n, k = picks.shape
     for i in range(n):
         start, stop = offsets[i], offsets[i + 1]
@@ -103,40 +107,8 @@ def draw_by_normal(
                     belief_key = combine1(slot_key, BELIEF)
                     for j in range(start, stop):
                         if not taken[j - start]:
-                            draw = mean[j] + sd[j] * normal1(combine1(belief_key, item_keys[j]))
-                            if draw > best:
-                                best = draw
-                                picks[i, slot] = j - start
-            taken[picks[i, slot]] = True
-
-
-@kernel("void(f8[::1], f8[::1], i8[::1], u8[::1], u8[::1], u8, f8, i8[:,::1])")
-def draw_by_beta(
-    a: Floats,
-    b: Floats,
-    offsets: Ints,
-    item_keys: Keys,
-    keys: Keys,
-    seed: np.uint64,
-    mass: float,
-    picks: Ints,
-) -> None:
-    """Writes: picks. Thompson sampling, a fresh Beta(a, b) draw of every candidate per slot."""
-    n, k = picks.shape
-    for i in range(n):
-        start, stop = offsets[i], offsets[i + 1]
-        taken = np.zeros(stop - start, dtype=np.bool_)
-        for slot in range(k):
-            if picks[i, slot] < 0:
-                slot_key = combine1(combine1(seed, keys[i]), np.uint64(slot))
-                if uniform1(combine1(slot_key, EXPLORE)) < mass:
-                    picks[i, slot] = pick_uniform1(slot_key, item_keys[start:stop], taken)
-                else:
-                    best = -1.0
-                    belief_key = combine1(slot_key, BELIEF)
-                    for j in range(start, stop):
-                        if not taken[j - start]:
-                            draw = beta1(combine1(belief_key, item_keys[j]), a[j], b[j])
+                            key = combine1(belief_key, item_keys[j])
+                            draw = beta1(key, p[j], q[j]) if beta else p[j] + q[j] * normal1(key)
                             if draw > best:
                                 best = draw
                                 picks[i, slot] = j - start

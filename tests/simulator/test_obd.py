@@ -9,7 +9,7 @@ import pytest
 from engine.errors import ConfigError
 from simulator.evaluate import evaluate
 from simulator.health import check_log
-from simulator.logs import read_log
+from simulator.readers import read_log
 from simulator.replay import replay
 
 
