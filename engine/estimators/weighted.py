@@ -3,7 +3,8 @@
 The unit is a slate. With ``w_l`` the product over slots 1…l of target over logged conditional
 propensities, IPS is the mean of ``Σ_l w_l r_l``: unbiased when the reward of a slot depends on
 the slots up to it (RIPS; McInerney et al. 2020). With one slot it is plain IPS. Clipped IPS uses
-``min(w_l, clip)``; SNIPS divides the sum of each slot by its summed weight instead of n.
+``min(w_l, clip)``; SNIPS divides the sum of each slot by its summed weight instead of by the
+number of slates that have it. All estimate the mean reward a slate, whatever its length.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ NORMAL_95 = 1.959963984540054
 class Estimate:
     """One estimator's answer; None where the log gives none.
 
-    ``se`` and ``ci`` (95 %) are by the delta method, over clusters. ``ess``, ``max_weight`` and
+    That is without any weight, and for SNIPS without any in a slot. ``se`` and ``ci`` (95 %) are
+    by the delta method, over clusters, and None with fewer than two. ``ess``, ``max_weight`` and
     ``mean_weight`` are of whole slates: the weight at the last slot a slate has.
     """
 
@@ -56,11 +58,14 @@ class WeightedSums:
         self.slots = slots
         self.clip = clip
         self.n = 0
-        # Per cluster: k of Σ s w r, k of Σ s min(w, clip) r, k of Σ s w, one Σ s.
-        self._sum = np.zeros(3 * slots + 1)
-        self._products = np.zeros((3 * slots + 1, 3 * slots + 1))
+        # Per cluster: k of Σ s w r, k of Σ s min(w, clip) r, k of Σ s w, k of Σ s over the slates
+        # that have the slot, one Σ s.
+        self._sum = np.zeros(4 * slots + 1)
+        self._products = np.zeros((4 * slots + 1, 4 * slots + 1))
         self._clusters = 0
-        self._weights = np.zeros((2, 3))  # raw and clipped: Σ w, Σ w² and max w of whole slates
+        # Of whole slates, raw and clipped: Σ s w, Σ s² w², Σ s² w, Σ s²; max s w and max w.
+        self._weights = np.zeros((2, 4))
+        self._largest = np.zeros((2, 2))
         self._rewarded = np.zeros(2)  # Σ and Σ ² of a slate's weighted reward
 
     def add(
@@ -101,7 +106,8 @@ class WeightedSums:
         s = np.ones(n) if sampling is None else sampling
         present = np.ones_like(weight) if shown is None else shown
         raw, clipped = weight * present, np.minimum(weight, self.clip) * present
-        rows = np.hstack([raw * reward, clipped * reward, raw, np.ones((n, 1))]) * s[:, None]
+        columns = [raw * reward, clipped * reward, raw, present, np.ones((n, 1))]
+        rows = np.hstack(columns) * s[:, None]
         if cluster is not None:
             labels, index = np.unique(cluster, return_inverse=True)
             grouped = np.zeros((len(labels), rows.shape[1]))
@@ -112,11 +118,13 @@ class WeightedSums:
         self._sum += rows.sum(axis=0)
         self._products += rows.T @ rows
         last = np.maximum(present.sum(axis=1).astype(np.int64) - 1, 0)
-        for kept, of_slots in zip(self._weights, (raw, clipped), strict=True):
+        for which, of_slots in enumerate((raw, clipped)):
             w = of_slots[np.arange(n), last]
-            kept[:2] += w.sum(), w @ w
-            kept[2] = max(kept[2], w.max(initial=0.0))
-        earned = (raw * reward).sum(axis=1)
+            sw = s * w
+            self._weights[which] += sw.sum(), sw @ sw, sw @ s, s @ s
+            largest = sw.max(initial=0.0), w.max(initial=0.0)
+            self._largest[which] = np.maximum(self._largest[which], largest)
+        earned = s * (raw * reward).sum(axis=1)
         self._rewarded += earned.sum(), (earned * earned).sum()
 
     def merge(self, other: WeightedSums) -> WeightedSums:
@@ -129,8 +137,7 @@ class WeightedSums:
         whole._sum = self._sum + other._sum
         whole._products = self._products + other._products
         whole._weights = self._weights + other._weights
-        both = np.maximum(self._weights[:, 2], other._weights[:, 2])
-        whole._weights[:, 2] = both
+        whole._largest = np.maximum(self._largest, other._largest)
         whole._rewarded = self._rewarded + other._rewarded
         return whole
 
@@ -143,57 +150,66 @@ class WeightedSums:
     @property
     def mean_weight_error(self) -> float:
         """Standard error of the mean weight."""
-        total, squares, _ = self._weights[0]
-        n = max(self.n, 1)
-        return math.sqrt(max(squares / n - (total / n) ** 2, 0.0) / n)
+        total, squares, cross, sampling = self._weights[0]
+        size = self._sum[-1]
+        if not size > 0:
+            return 0.0
+        mean = total / size
+        deviations = squares - 2.0 * mean * cross + mean * mean * sampling
+        return math.sqrt(max(float(deviations), 0.0)) / float(size)
 
     @property
     def top_share(self) -> float:
         """Share of the largest weight in the sum of weights."""
-        total, _, largest = self._weights[0]
-        return float(largest / total) if total > 0 else 0.0
+        total = self._weights[0, 0]
+        return float(self._largest[0, 0] / total) if total > 0 else 0.0
 
     def estimates(self) -> list[Estimate]:
         """Return IPS, clipped IPS and SNIPS."""
         k = self.slots
-        zero = np.zeros(3 * k + 1)
+        zero = np.zeros(4 * k + 1)
         size = self._sum[-1]
+        total, having = self._sum[2 * k : 3 * k], self._sum[3 * k : 4 * k]
+        known = bool(np.any(total > 0))
         each = []
         for name, start, which in (("ips", 0, 0), ("clipped_ips", k, 1)):
             value, gradient = 0.0, zero.copy()
-            if size > 0:
+            if known:
                 value = self._sum[start : start + k].sum() / size
                 gradient[start : start + k] = 1.0 / size
                 gradient[-1] = -value / size
-            each.append(self._estimate(name, which, value, gradient, known=size > 0))
-        total = self._sum[2 * k : 3 * k]
+            each.append(self._estimate(name, which, value, gradient, known=known))
         value, gradient = 0.0, zero.copy()
-        known = bool(np.all(total > 0))
+        known = known and bool(np.all((total > 0) | (having == 0)))
         if known:
-            ratios = self._sum[:k] / total
-            value = float(ratios.sum())
-            gradient[:k] = 1.0 / total
-            gradient[2 * k : 3 * k] = -ratios / total
+            # A slot counts by the share of slates that have it: their lengths may differ.
+            some = np.where(having > 0, total, 1.0)
+            share, ratios = having / size, self._sum[:k] / some
+            value = float((share * ratios).sum())
+            gradient[:k] = share / some
+            gradient[2 * k : 3 * k] = -share * ratios / some
+            gradient[3 * k : 4 * k] = ratios / size
+            gradient[-1] = -value / size
         each.append(self._estimate("snips", 0, value, gradient, known=known))
         return each
 
     def _estimate(
         self, name: str, which: int, value: float, gradient: Floats, *, known: bool
     ) -> Estimate:
-        total, squares, largest = self._weights[which]
-        # Clusters' deviations have mean zero by construction, so this is their sum of squares.
-        variance = float(gradient @ self._products @ gradient)
-        se = math.sqrt(max(variance, 0.0))
-        if self._clusters > 1:
-            se *= math.sqrt(self._clusters / (self._clusters - 1))
-        spread = NORMAL_95 * se
+        total, squares = self._weights[which, :2]
+        size, se = float(self._sum[-1]), None
+        if known and self._clusters > 1:
+            # Clusters' deviations have mean zero by construction: this is their sum of squares.
+            variance = max(float(gradient @ self._products @ gradient), 0.0)
+            se = math.sqrt(variance * self._clusters / (self._clusters - 1))
+        spread = None if se is None else NORMAL_95 * se
         return Estimate(
             estimator=name,
             value=float(value) if known else None,
-            se=se if known else None,
-            ci=(float(value - spread), float(value + spread)) if known else None,
+            se=se,
+            ci=None if spread is None else (float(value - spread), float(value + spread)),
             ess=float(total * total / squares) if squares > 0 else 0.0,
-            max_weight=float(largest),
-            mean_weight=float(total / self.n) if self.n else 0.0,
+            max_weight=float(self._largest[which, 1]),
+            mean_weight=float(total) / size if size > 0 else 0.0,
             n=self.n,
         )

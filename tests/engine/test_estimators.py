@@ -102,17 +102,72 @@ def test_a_sampled_slate_counts_for_those_left_out():
     assert abs(doubled["snips"].value - sampled["snips"].value) < 1e-12
 
 
-def test_slots_a_slate_does_not_have_are_left_out():
-    weight, reward = world(n=100, k=2)
-    shown = np.ones_like(weight)
-    shown[::2, 1] = 0
+def lengths(seed=0, n=400, k=3):
+    """Slates of one to k slots."""
+    weight, reward = world(seed, n, k)
+    length = np.random.default_rng(seed).integers(1, k + 1, size=n)
+    shown = (np.arange(k) < length[:, None]).astype(float)
+    return weight * shown, reward * shown, shown
+
+
+def test_slots_a_slate_does_not_have_count_for_nothing():
+    weight, reward, shown = lengths()
     found = by_name(summed(weight, reward, shown=shown))
-    first = by_name(summed(weight[:, :1], reward[:, :1]))["snips"].value
-    second = by_name(summed(weight[1::2, 1:], reward[1::2, 1:]))["snips"].value
-    np.testing.assert_allclose(found["snips"].value, first + second)
-    whole = np.where(shown[:, 1] == 1, weight[:, 1], weight[:, 0])
+    by_hand = [
+        shown[:, slot].mean() * (weight * reward)[:, slot].sum() / weight[:, slot].sum()
+        for slot in range(3)
+    ]
+    np.testing.assert_allclose(found["snips"].value, sum(by_hand))
+    for estimate in summed(shown, reward, shown=shown).estimates():
+        np.testing.assert_allclose(estimate.value, reward.sum(axis=1).mean())
+        np.testing.assert_allclose(estimate.ess, len(weight))
+    whole = weight[np.arange(len(weight)), shown.sum(axis=1).astype(int) - 1]
     np.testing.assert_allclose(found["ips"].ess, whole.sum() ** 2 / (whole @ whole))
     np.testing.assert_allclose(found["ips"].mean_weight, whole.mean())
+
+
+def test_a_few_longer_slates_do_not_condemn_a_log():
+    rng = np.random.default_rng(2)
+    shown = np.ones((20_000, 4))
+    shown[5:, 2:] = 0
+    sums = summed(shown, (rng.random(shown.shape) < 0.3) * shown, shown=shown)
+    assert judge(sums).verdict == "trust"
+
+
+def test_errors_are_those_of_the_jackknife_over_users_of_sampled_slates_of_any_length():
+    weight, reward, shown = lengths(n=900)
+    user = np.random.default_rng(3).integers(0, 300, size=900)
+    sampling = np.where(user % 3 == 0, 4.0, 1.0)
+
+    def values(kept):
+        rows = np.flatnonzero(kept)
+        sums = summed(weight[rows], reward[rows], shown=shown[rows], sampling=sampling[rows])
+        return [estimate.value for estimate in sums.estimates()]
+
+    users = np.unique(user)
+    left_out = np.array([values(user != one) for one in users])
+    spread = np.sum((left_out - left_out.mean(axis=0)) ** 2, axis=0)
+    jackknife = np.sqrt(spread * (len(users) - 1) / len(users))
+    found = summed(weight, reward, shown=shown, sampling=sampling, cluster=user).estimates()
+    np.testing.assert_allclose([estimate.se for estimate in found], jackknife, rtol=0.03)
+
+
+def test_the_mean_weight_counts_sampled_slates_for_those_left_out():
+    weight, reward = world(n=20_000)
+    heavy = weight[:, 0] > 1
+    kept = heavy | (np.arange(len(weight)) % 10 == 0)
+    sampling = np.where(heavy, 1.0, 10.0)[kept]
+    sums = summed(weight[kept], reward[kept], sampling=sampling)
+    assert abs(by_name(sums)["ips"].mean_weight - 1) < 4 * sums.mean_weight_error
+    assert sums.mean_weight_error < 0.05
+    assert not any("mean weight" in reason for reason in judge(sums).reasons)
+    assert by_name(sums)["ips"].ess < kept.sum()
+
+
+def test_one_cluster_tells_no_error():
+    weight, reward = world(n=50)
+    for sums in (summed(weight[:1], reward[:1]), summed(weight, reward, cluster=np.zeros(50, int))):
+        assert {(estimate.se, estimate.ci) for estimate in sums.estimates()} == {(None, None)}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1])
@@ -134,9 +189,12 @@ def test_wrong_shapes_and_settings_are_refused():
 
 def test_nothing_in_common_gives_no_number_and_is_refused():
     sums = summed(np.zeros((50, 1)), np.ones((50, 1)))
-    assert by_name(sums)["snips"].value is None
+    assert {(found.value, found.se, found.ci) for found in sums.estimates()} == {(None, None, None)}
     verdict = judge(sums)
     assert verdict.verdict == "refuse"
+    never_second = summed(np.tile([1.0, 0.0], (900, 1)), np.ones((900, 2)))
+    assert by_name(never_second)["snips"].value is None
+    assert judge(never_second).verdict == "refuse"
     assert judge(WeightedSums(1)).verdict == "refuse"
 
 
