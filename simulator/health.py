@@ -159,8 +159,8 @@ def _check_items(log: SlateLog) -> Finding:
     """Each item is shown as often as its own propensities say: E[1{shown} / p] is 1."""
     first, items = log.propensity[:, 0], len(log.item_ids)
     offered = np.zeros(items)
-    for number, candidates in enumerate(log.candidates.sets):
-        offered[candidates] += np.sum(log.candidate_set == number)
+    for candidates, rows in log.candidates.groups(log.candidate_set):
+        offered[candidates] += len(rows)
     total = np.bincount(log.items[:, 0], 1.0 / first, items)
     squares = np.bincount(log.items[:, 0], 1.0 / first**2, items)
     seen = np.bincount(log.items[:, 0], minlength=items)

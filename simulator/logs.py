@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,13 +31,14 @@ class CandidateSets:
             self.sets.append(items)
         return self._known[key]
 
-    def contain(self, number: Ints, items: Ints) -> Floats:
-        """1 where ``items[i, l]`` is in set ``number[i]``, else 0, ``(n, k)``."""
-        found = np.zeros(items.shape)
-        for each in np.unique(number):
-            rows = np.flatnonzero(number == each)
-            found[rows] = np.isin(items[rows], self.sets[each])
-        return found
+    def groups(self, number: Ints) -> Iterator[tuple[Ints, Ints]]:
+        """Each set among ``number``, with the places that have it; one sort, however many sets."""
+        if not len(number):
+            return
+        order = np.argsort(number, kind="stable")
+        each, start = np.unique(number[order], return_index=True)
+        for one, rows in zip(each, np.split(order, start[1:]), strict=True):
+            yield self.sets[one], rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,8 +111,15 @@ def _number_items(path: Path, logged: list[str]) -> tuple[dict[str, int], tuple[
     """Numbers of all items: those of ``item_context.csv``, which need not all be logged."""
     known = dict.fromkeys(logged)
     if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            known.update(dict.fromkeys(row["item_id"] for row in csv.DictReader(file)))
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                known.update(dict.fromkeys(row["item_id"] for row in csv.DictReader(file)))
+        except KeyError:
+            raise ConfigError(
+                f"{path} has no column item_id; give the dataset's own file"
+            ) from None
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from error
     names = tuple(sorted(known, key=lambda name: (len(name), name)))
     return {name: i for i, name in enumerate(names)}, names
 

@@ -73,6 +73,10 @@ class _Slate(NamedTuple):
     impression: Impression
     rewards: dict[int, tuple[float, int]]  # by slot: reward, and the offset that settled it
 
+    @property
+    def final(self) -> bool:
+        return len(self.rewards) == len(self.impression.slate)
+
 
 class _Reader:
     """Collects impressions and their rewards, then lays them out as columns."""
@@ -80,7 +84,8 @@ class _Reader:
     def __init__(self, recommender: str | None) -> None:
         self._recommender = recommender
         self._joiner = Joiner(JoinPoint(0, 0, EngineConfig()))
-        self._slates: dict[str, _Slate] = {}
+        self._slates: list[_Slate] = []
+        self._latest: dict[str, _Slate] = {}  # by request id, which may come again when forgotten
         self._excluded: dict[str, int] = {}
         self._examples: dict[str, list[str]] = {}
 
@@ -91,25 +96,48 @@ class _Reader:
         except BadEventError as error:
             event = error
             self._exclude(f"record not valid ({error.reason})", f"offset {record.offset}")
+        repeated = self._count_repeated()
         self._joiner.add(record, event)
-        if isinstance(event, Impression) and event.request_id not in self._slates:
-            self._slates[event.request_id] = _Slate(record.offset, record.stamp, event, {})
-        for outcome in self._joiner.outcomes:
-            slate = self._slates[outcome.request_id]
-            for slot, reward in zip(outcome.slots, outcome.reward, strict=True):
-                slate.rewards[slot] = (reward, record.offset)
+        new = None
+        if isinstance(event, Impression) and self._count_repeated() == repeated:
+            if self._joiner.dead:
+                self._exclude("context does not fit the schema", f"offset {record.offset}")
+            else:
+                new = _Slate(record.offset, record.stamp, event, {})
+        self._reward(record, new)
+        if new is not None:
+            self._slates.append(new)
+            self._latest[new.impression.request_id] = new
         self._joiner.outcomes.clear()
         self._joiner.mark_committed()
+
+    def _count_repeated(self) -> int:
+        return self._joiner.counts.by_type.get("impression", {}).get("duplicate", 0)
+
+    def _reward(self, record: Record, new: _Slate | None) -> None:
+        """Hand out what was joined at a record, which also was the impression of ``new``."""
+        for outcome in self._joiner.outcomes:
+            slate = self._latest.get(outcome.request_id)
+            if new is not None and outcome.request_id == new.impression.request_id:
+                slate = new if slate is None or slate.final else slate
+            assert slate is not None  # noqa: S101  (the joiner closes only what it opened)
+            for slot, reward in zip(outcome.slots, outcome.reward, strict=True):
+                slate.rewards[slot] = (reward, record.offset)
 
     def columns(self, catalogue: Catalogue, source: str) -> SlateLog:
         sets, number = CandidateSets(), dict[str, int]()
         kept, set_of = [], []
-        for slate in self._slates.values():
+        last: tuple[str, ...] | None = None
+        same = 0
+        for slate in self._slates:
             candidates = self._candidates(catalogue, slate)
-            if candidates is not None:
+            if candidates is None:
+                continue
+            if candidates is not last:  # a pool gives the same object until it changes
                 offered = [number.setdefault(item_id, len(number)) for item_id in candidates]
-                set_of.append(sets.add(np.array(offered, dtype=np.int64)))
-                kept.append(slate)
+                last, same = candidates, sets.add(np.array(offered, dtype=np.int64))
+            set_of.append(same)
+            kept.append(slate)
         n, k = len(kept), max((len(slate.impression.slate) for slate in kept), default=1)
         items, matured = np.full((n, k), -1), np.zeros((n, k), dtype=np.int64)
         propensity, reward = np.ones((n, k)), np.zeros((n, k))
@@ -156,11 +184,11 @@ class _Reader:
             return None
         if impression.recommender not in self._joiner.config.recommenders:
             self._exclude("recommender not configured", example)
-        elif len(slate.rewards) < len(impression.slate):
+        elif not slate.final:
             self._exclude("reward window open, or slate not activated", example)
         else:
             found = _find_candidates(catalogue, impression)
-            if found is not None and {shown.item_id for shown in impression.slate} <= set(found):
+            if found is not None and all(shown.item_id in found for shown in impression.slate):
                 return found
             self._exclude("candidates unknown", example)
         return None

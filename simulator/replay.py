@@ -29,7 +29,8 @@ BLOCK = 256
 class PolicyReplay:
     """What a policy learned from a log.
 
-    For our own log every outcome is learned and ``state_hash`` tells the state. For a foreign log
+    For our own log every outcome is learned and ``state_hash`` tells the state; ``rows`` is their
+    weight in it, less than their number where the policy forgets. For a foreign log
     only accepted rows are: ``acceptance`` is their share and ``mean_reward`` (with standard error
     and 95 % interval) their mean; None when none was accepted.
     """

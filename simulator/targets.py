@@ -88,8 +88,7 @@ class TableTarget:
         found = np.ones(log.items.shape)
         if log.items.shape[1] == 1:
             return self._weight[log.position, log.items]
-        for number, candidates in enumerate(log.candidates.sets):
-            rows = np.flatnonzero(log.candidate_set == number)
+        for candidates, rows in log.candidates.groups(log.candidate_set):
             for slot in range(log.items.shape[1]):
                 position, item = log.position[rows, slot], log.items[rows, slot]
                 left = self._left(candidates, log.items[rows, :slot], position)
@@ -106,8 +105,7 @@ class TableTarget:
     def unsupported(self, log: SlateLog) -> float:
         """Mean probability the table puts on items that are not candidates of a slate."""
         lost = 0.0
-        for number, candidates in enumerate(log.candidates.sets):
-            rows = np.flatnonzero(log.candidate_set == number)
+        for candidates, rows in log.candidates.groups(log.candidate_set):
             kept = self._weight[:, candidates].sum(axis=1)[log.position[rows, 0]]
             lost += float(np.maximum(1.0 - kept, 0.0).sum())
         return lost / max(len(log), 1)
@@ -200,9 +198,7 @@ class _Prequential:
 def _picks(log: SlateLog, rows: Ints, length: int) -> Ints:
     """Places of the logged items in their candidate sets."""
     picks = np.empty((len(rows), length), dtype=np.int64)
-    for number in np.unique(log.candidate_set[rows]):
-        mine = np.flatnonzero(log.candidate_set[rows] == number)
-        candidates = log.candidates.sets[number]
+    for candidates, mine in log.candidates.groups(log.candidate_set[rows]):
         order = np.argsort(candidates)
         wanted = log.items[rows[mine], :length]
         picks[mine] = order[np.searchsorted(candidates[order], wanted)]
@@ -227,7 +223,7 @@ def read_table(path: Path) -> dict[int | None, dict[str, float]]:
     for number, row in enumerate(rows if isinstance(rows, list) else [None], start=1):
         try:
             position = row.get("position")
-            position = None if position in {None, ""} else int(position)
+            position = None if position in {None, ""} else _whole(position)
             item_id, probability = str(row["item_id"]), float(row["probability"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(
@@ -244,6 +240,13 @@ def read_table(path: Path) -> dict[int | None, dict[str, float]]:
     if 0 in table:
         return table
     return {None if position is None else position - 1: named for position, named in table.items()}
+
+
+def _whole(value: Any) -> int:
+    number = float(value)
+    if not number.is_integer():
+        raise ValueError(value)
+    return int(number)
 
 
 def _check_totals(path: Path, table: dict[int | None, dict[str, float]]) -> None:

@@ -8,8 +8,11 @@ import pytest
 from simulator.evaluate import evaluate
 from simulator.own_log import read_events
 from simulator.replay import replay_events
+from streams.events import Feedback, Impression, ShownItem, Tick, encode_event
+from streams.log.base import CATALOGUE, EVENTS
+from streams.log.memory import MemoryLog
 from streams.shard import replay_log
-from tests.simulator.closed_loop import ITEMS, serve, settings, true_value
+from tests.simulator.closed_loop import ITEMS, START, serve, settings, true_value
 
 TABLES = {
     "uniform": dict.fromkeys(ITEMS, 0.2),
@@ -71,9 +74,6 @@ def test_replaying_the_live_policy_by_its_spec_gives_the_live_state():
 def test_windows_still_open_are_left_out_and_counted():
     log = serve(seed=5, slates=300)
     closing = log.poll("events", 0, 10**6)[:-1]
-    from streams.log.base import CATALOGUE
-    from streams.log.memory import MemoryLog
-
     early = MemoryLog.of("events", closing)
     early.append(CATALOGUE, [(r.key, r.value) for r in log.poll(CATALOGUE, 0, 100)])
     slates = read_events(early)
@@ -98,3 +98,53 @@ def test_learning_pays_in_this_world():
     late = log.reward[1000:].sum(axis=1)
     uniform = true_value(TABLES["uniform"])
     assert late.mean() - 3 * late.std() / np.sqrt(len(late)) > uniform
+
+
+def impression(request_id, ts, items, context=None):
+    shown = tuple(ShownItem(item_id=i, propensity=0.2, method="exact") for i in items)
+    return Impression(
+        request_id=request_id,
+        ts=ts,
+        recommender="default",
+        slate=shown,
+        context=context or {"segment": "new"},
+        candidates=ITEMS,
+    )
+
+
+def test_a_request_id_used_again_long_after_is_another_slate():
+    """The joiner forgets closed requests after a while; rewards must go to the right slate."""
+    log, click = MemoryLog(START), {"kind": "click", "request_id": "r"}
+    first, later = impression("r", START, "ab"), impression("r", START, "cde")
+    for wait, event in (
+        (0, settings().to_control(START)),
+        (1, first),
+        (1, first),
+        (5, Feedback(event_id="1", ts=START, item_id="a", **click)),
+        (600_000, later),
+        (5, Feedback(event_id="2", ts=START, item_id="e", **click)),
+        (600_000, Tick(ts=START)),
+    ):
+        log.time_ms += wait
+        log.append(EVENTS, [("r", encode_event(event))])
+    slates = read_events(log)
+    shown = [[slates.item_ids[i] for i in row if i >= 0] for row in slates.items]
+    assert shown == [["a", "b"], ["c", "d", "e"]]
+    assert slates.reward.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert slates.counts["impression"]["duplicate"] == 1
+    assert slates.excluded == {}
+
+
+def test_an_impression_the_learner_could_not_use_is_told():
+    log = MemoryLog(START)
+    for event in (
+        settings().to_control(START),
+        impression("bad", START, "ab", {"segment": 3}),
+        impression("good", START, "ab"),
+        Tick(ts=START),
+    ):
+        log.append(EVENTS, [("r", encode_event(event))])
+        log.time_ms += 60_000
+    slates = read_events(log)
+    assert slates.request_ids == ["good"]
+    assert slates.excluded == {"context does not fit the schema": 1}

@@ -145,3 +145,11 @@ def test_absent_logs_are_refused_with_the_way_out(tmp_path):
         read_log(tmp_path / "none.db")
     with pytest.raises(ConfigError, match="give --policy"):
         replay(tmp_path, format="obd")
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"id\n0\n", "item_id"), (b"\xff\xfe\n", "read")])
+def test_item_files_that_cannot_be_used_are_refused(tmp_path, content, words):
+    folder = written(tmp_path, HEADER, FINE)
+    (folder / "random" / "all" / "item_context.csv").write_bytes(content)
+    with pytest.raises(ConfigError, match=words):
+        read_log(folder, format="obd")

@@ -92,6 +92,7 @@ def test_a_table_by_position_reads_csv_and_counts_from_0_or_1(tmp_path):
         ([{"item_id": "a", "probability": 0.5}], "sum to 0.5"),
         ([{"item_id": "a", "probability": 0.5}] * 2, "twice"),
         ([{"item_id": "a", "position": "x", "probability": 1}], "whole number"),
+        ([{"item_id": "a", "position": 1.7, "probability": 1}], "whole number"),
         ("{", "cannot be read"),
     ],
 )
@@ -178,3 +179,11 @@ def test_duplicates_and_bad_records_are_told():
     assert status(noted, "schema") == "warn"
     bad = log_of(log.items, log.propensity, log.reward, excluded={"record not valid (json)": 10})
     assert status(bad, "schema") == "fail"
+
+
+def test_many_distinct_candidate_sets_are_each_used():
+    sets = CandidateSets()
+    number = np.array([sets.add(np.array(each)) for each in ([0, 1], [2, 3], [0, 1], [1, 2, 3])])
+    found = {tuple(items): rows.tolist() for items, rows in sets.groups(number)}
+    assert found == {(0, 1): [0, 2], (2, 3): [1], (1, 2, 3): [3]}
+    assert list(sets.groups(number[:0])) == []
