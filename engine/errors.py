@@ -6,7 +6,8 @@ SlatestreamError
 ├── ShapeError         arrays whose shapes or values do not fit together
 ├── SnapshotError      saved state that cannot be loaded
 ├── streams.errors     BadEventError, FencedError, LogError, StoreError, UnknownPoolError
-└── api.problems       ProblemError: one HTTP problem document
+├── api.problems       ProblemError: one HTTP problem document
+└── api.client         ClientError: what the service answered, or that it did not
 """
 
 __all__ = ["ConfigError", "SchemaError", "ShapeError", "SlatestreamError", "SnapshotError"]
