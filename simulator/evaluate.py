@@ -95,5 +95,12 @@ def _evaluate(  # noqa: PLR0917
         policy=spec,
         estimates=sums.estimates(),
         verdict=verdict.verdict,
-        reasons=[*verdict.reasons, *target.notes],
+        reasons=[*verdict.reasons, *target.notes, *_caveats(log)],
     )
+
+
+def _caveats(log: SlateLog) -> list[str]:
+    """What the intervals take for granted."""
+    if log.format != "events":
+        return []
+    return ["intervals are by the delta method, which assumes a logging policy that had settled"]

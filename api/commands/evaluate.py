@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -63,6 +63,7 @@ def evaluate(
     campaign: Campaign = "all",
     behaviour: Behaviour = LogBehaviour.RANDOM,
     recommender: Recommender = None,
+    clip: Annotated[float, typer.Option(help="Largest weight of clipped IPS.")] = 10.0,
     json: JsonOption = False,
 ) -> None:
     """Estimate what other policies would have earned; exit code 3 when a verdict is refuse."""
@@ -73,7 +74,7 @@ def evaluate(
     from simulator.evaluate import evaluate as run  # noqa: PLC0415  (loads numba)
 
     with progress_bar("evaluating") as report:
-        found = run(slates, policy, progress=report)
+        found = run(slates, policy, clip=clip, progress=report)
     if json:
         print_json(found)
     else:

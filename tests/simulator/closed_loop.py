@@ -23,7 +23,7 @@ START, WINDOW_MS = 1_700_000_000_000, 3000
 SEGMENT = {"type": "categorical", "name": "segment", "values": list(SEGMENTS)}
 
 
-def settings(spec="linear-thompson:floor=0.3,alpha=0.5", learn="close"):
+def settings(spec="linear-thompson:floor=0.4,alpha=0.5", learn="close"):
     return EngineConfig(
         policies={"main": PolicyConfig(spec=spec, features=(SEGMENT,))},
         recommenders={
