@@ -179,6 +179,6 @@ class Slates:
     picks: Ints  # (n, k) positions in the request's candidates
     score: Floats  # (n, k) expected reward
     propensity: Floats  # (n, k) probability of the pick given the slots before it
-    error: Floats  # (n, k) 0 when exact, bound when quadrature, standard error when Monte Carlo
-    method: str  # "exact", "quadrature" or "monte_carlo"
+    error: Floats  # (n, k) 0 when exact, absolute bound when quadrature
+    method: str  # "exact" or "quadrature"
     greedy: Flags  # (n, k) whether the pick had the highest mean of those left

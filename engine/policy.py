@@ -81,7 +81,7 @@ class Model(Protocol):
 class Exploration(Protocol):
     """How beliefs become choices; knows the probability of each."""
 
-    def check(self, family: str, floor: float) -> None:
+    def check(self, family: str) -> None:
         """Raise ``ConfigError`` when propensities cannot be stated for beliefs of a family."""
         ...
 
@@ -134,6 +134,8 @@ class Policy:
     def __post_init__(self) -> None:
         if self.half_life_ms < 0:
             raise ConfigError(f"half_life_ms is {self.half_life_ms}; give 0 (never) or more")
+        if not 0 <= self.seed < 2**64:
+            raise ConfigError(f"seed is {self.seed}; give a whole number from 0 to 2^64 - 1")
         self.slate.check(self.exploration, self.model.family)
 
     @property

@@ -25,10 +25,9 @@ EXPLORATIONS: dict[str, tuple[Callable[..., Exploration], tuple[str, ...]]] = {
     "greedy": (Greedy, ()),
     "epsilon": (Epsilon, ("epsilon",)),
     "ucb": (UCB, ("alpha",)),
-    "thompson": (Thompson, ("alpha", "draws")),
+    "thompson": (Thompson, ("alpha",)),
 }
 COMMON = ("floor", "half_life_seconds", "seed")
-WHOLE = ("draws", "seed")  # settings that are whole numbers
 
 
 def policy_names() -> list[str]:
@@ -64,7 +63,6 @@ def make_policy(
     if kind == "uniform":
         settings["epsilon"] = 1.0
     floor = {"floor": settings["floor"]} if "floor" in settings else {}
-    half_life = round(1000 * settings.get("half_life_seconds", 0))
     return Policy(
         name=name or kind,
         model=make_model(**{key: settings[key] for key in model_keys if key in settings}),
@@ -73,8 +71,8 @@ def make_policy(
         ),
         slate=SequentialDraw(**floor),
         schema=schema or Schema(),
-        half_life_ms=half_life,
-        seed=int(settings.get("seed", seed)),
+        half_life_ms=_whole(spec, "half_life_seconds", settings.get("half_life_seconds", 0), 1000),
+        seed=_whole(spec, "seed", settings.get("seed", seed)),
     )
 
 
@@ -82,15 +80,26 @@ def _parse(spec: str, given: str, allowed: Iterable[str]) -> dict[str, float]:
     settings: dict[str, float] = {}
     for part in filter(None, given.split(",")):
         key, equals, value = (piece.strip() for piece in part.partition("="))
+        if key in settings:
+            raise ConfigError(f"policy {spec!r}: setting {key!r} stands there twice; give it once")
         if key not in allowed:
             _refuse(f"policy {spec!r}: setting {key!r} is unknown", key, allowed)
         try:
-            settings[key] = int(value) if key in WHOLE else float(value)
+            settings[key] = float(value)
         except ValueError:
             raise ConfigError(
                 f"policy {spec!r}: {part!r} must be {key}=number" + ("" if equals else ", with '='")
             ) from None
     return settings
+
+
+def _whole(spec: str, key: str, value: float, unit: int = 1) -> int:
+    scaled = value * unit
+    if not (0 <= scaled < 2**53 and scaled == round(scaled)):
+        raise ConfigError(
+            f"policy {spec!r}: {key} is {value}; give a multiple of {1 / unit:g}, 0 or more"
+        )
+    return int(scaled)
 
 
 def _refuse(problem: str, given: str, known: Iterable[str]) -> NoReturn:

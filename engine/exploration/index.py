@@ -20,7 +20,7 @@ __all__ = ["UCB", "Epsilon", "Greedy", "gather_slates"]
 class Greedy:
     """The highest mean."""
 
-    def check(self, family: str, floor: float) -> None:
+    def check(self, family: str) -> None:
         """Any belief will do."""
 
     def draw(
@@ -40,7 +40,7 @@ class Epsilon:
         if not 0 <= self.epsilon <= 1:
             raise ConfigError(f"epsilon is {self.epsilon}; give a probability, 0 to 1")
 
-    def check(self, family: str, floor: float) -> None:
+    def check(self, family: str) -> None:
         """Any belief will do."""
 
     def draw(
@@ -61,7 +61,7 @@ class UCB:
         if not 0 < self.alpha < np.inf:
             raise ConfigError(f"alpha is {self.alpha}; give a number above 0")
 
-    def check(self, family: str, floor: float) -> None:
+    def check(self, family: str) -> None:
         """Any belief will do."""
 
     def draw(

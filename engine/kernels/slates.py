@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.compile import inline, kernel
-from engine.kernels.random import beta1, combine1, normal1, uniform1
+from engine.kernels.random import beta_log_odds1, combine1, normal1, uniform1
 
 __all__ = ["draw_by_belief", "draw_by_index", "mark_greedy"]
 
@@ -108,7 +108,9 @@ def draw_by_belief(
                     for j in range(start, stop):
                         if not taken[j - start]:
                             key = combine1(belief_key, item_keys[j])
-                            draw = beta1(key, p[j], q[j]) if beta else p[j] + q[j] * normal1(key)
+                            draw = p[j] + q[j] * normal1(key)
+                            if beta:
+                                draw = beta_log_odds1(key, p[j], q[j])
                             if draw > best:
                                 best = draw
                                 picks[i, slot] = j - start

@@ -30,7 +30,7 @@ class SequentialDraw:
 
     def check(self, exploration: Exploration, family: str) -> None:
         """Raise ``ConfigError`` when the lists' propensities could not be stated."""
-        exploration.check(family, self.floor)
+        exploration.check(family)
 
     def draw(
         self, exploration: Exploration, belief: Belief, requests: Requests, picks: Ints, seed: int
