@@ -115,7 +115,7 @@ class Candidates:
     def of(
         cls, posterior: Posterior, item_ids: Sequence[str], keys: Keys | None = None
     ) -> Candidates:
-        """Look the items up; give ``keys`` where their hashes are already known."""
+        """Look the items up, each given once; give ``keys`` where their hashes are known."""
         if keys is None:
             keys = np.array([hash_key(item_id) for item_id in item_ids], dtype=np.uint64)
         return cls(item_ids=tuple(item_ids), keys=keys, rows=posterior.rows(item_ids))

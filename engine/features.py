@@ -24,6 +24,7 @@ FeatureValue = float | int | str | bool | None
 Context = Mapping[str, FeatureValue]
 
 INTERCEPT = "intercept"
+LARGEST = 1e300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class Numeric:
         """Entries of the feature's columns; raises ``SchemaError``."""
         if value is None:
             return [0.0]
-        if isinstance(value, str) or not math.isfinite(value):
+        if isinstance(value, str) or not abs(value) <= LARGEST:
             raise SchemaError(f"feature {self.name!r} is {value!r}; it must be a finite number")
         return [min(max((value - self.center) / self.scale, -self.clip), self.clip)]
 
@@ -90,7 +91,10 @@ class Schema:
 
     def __post_init__(self) -> None:
         names = [INTERCEPT, *(feature.name for feature in self.features)]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(
+            {name for name in names if names.count(name) > 1}
+            | {name for name in self.columns if self.columns.count(name) > 1}
+        )
         if twice:
             raise ConfigError(f"features {twice} are declared twice; names must differ")
 

@@ -169,7 +169,7 @@ class Policy:
         return State(self.model.shapes(self.width), self.half_life_ms)
 
     def update(self, state: State, outcomes: Outcomes) -> None:
-        """Learn from outcomes, in order. Writes: state."""
+        """Learn from outcomes, in order, and forget up to the last of them. Writes: state."""
         if outcomes.x.shape[1] != self.width:
             raise ShapeError(
                 f"outcomes.x has {outcomes.x.shape[1]} columns; the schema has {self.width}"
@@ -182,6 +182,16 @@ class Policy:
                 steps, rest = np.divmod(part.time_ms - state.landmark, self.half_life_ms)
                 weight = np.ldexp(weight * np.exp2(rest / self.half_life_ms), steps)
             self.model.update(state.sums, rows, part, weight)
+        if len(outcomes.item_ids):
+            state.advance(int(outcomes.time_ms.max()))
+
+    def learn(self, state: State, posterior: Posterior, outcomes: Outcomes) -> Posterior:
+        """Update a state and the posterior derived from it. Writes: state, posterior."""
+        before = state.landmark
+        self.update(state, outcomes)
+        if state.landmark != before:
+            return self.derive(state)
+        return self.refresh(posterior, state, list(dict.fromkeys(outcomes.item_ids)))
 
     def _segments(self, state: State, outcomes: Outcomes) -> Iterator[Outcomes]:
         start, n = 0, len(outcomes.item_ids)
@@ -288,11 +298,12 @@ class Policy:
         request = Requests.of(x[None, :], ["summary"], [Candidates.of(posterior, item_ids)])
         belief = self.model.believe(posterior, request)
         spread = 1.96 * belief.sd * np.sqrt(belief.noise)
+        least, most = (0.0, 1.0) if belief.family == "beta" else (-np.inf, np.inf)
         return {
             "count": posterior.arrays["count"][request.rows],
             "mean": belief.mean,
-            "low": belief.mean - spread,
-            "high": belief.mean + spread,
+            "low": np.maximum(belief.mean - spread, least),
+            "high": np.minimum(belief.mean + spread, most),
         }
 
 

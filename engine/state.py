@@ -169,5 +169,5 @@ def unpack_arrays(saved: bytes) -> tuple[dict[str, object], dict[str, NDArray[np
             for name, (dtype, shape, data) in parts["arrays"].items()
         }
         return dict(parts["head"]), arrays
-    except (msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
+    except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SnapshotError(f"saved arrays cannot be read: {error}") from error

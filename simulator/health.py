@@ -71,7 +71,9 @@ def check_log(log: SlateLog) -> LogHealth:
         slates=len(log),
         slots=int(shown.sum()),
         items=len(log.item_ids),
-        mean_reward=float(log.reward.sum(axis=1).mean()) if len(log) else None,
+        mean_reward=float(np.average(log.reward.sum(axis=1), weights=log.sampling))
+        if len(log)
+        else None,
         deterministic=deterministic,
         status=max((finding.status for finding in findings), key=order.index),
         findings=findings,

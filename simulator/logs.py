@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from engine.batches import Floats, Ints
+from engine.batches import Floats, Ints, Keys, hash_key
 from engine.features import Context, Schema
 
 __all__ = ["CandidateSets", "Progress", "SlateLog"]
@@ -41,7 +42,7 @@ class CandidateSets:
             yield self.sets[one], rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SlateLog:
     """n slates of up to k slots, in log order. Empty slots hold -1, propensity 1 and reward 0.
 
@@ -71,6 +72,11 @@ class SlateLog:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @cached_property
+    def item_keys(self) -> Keys:
+        """Hashes of the item ids, which seed draws, ``(len(item_ids),)``."""
+        return np.array([hash_key(item_id) for item_id in self.item_ids], dtype=np.uint64)
 
     @property
     def shown(self) -> Floats:

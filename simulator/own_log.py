@@ -22,6 +22,7 @@ from streams.log.sqlite import SqliteLog
 __all__ = ["open_log", "read_events", "read_own_log"]
 
 BATCH = 5000
+WAITING = "reward window open"
 EXAMPLES = 3
 
 
@@ -84,8 +85,7 @@ class _Reader:
     def __init__(self, recommender: str | None) -> None:
         self._recommender = recommender
         self._joiner = Joiner(JoinPoint(0, 0, EngineConfig()))
-        self._slates: list[_Slate] = []
-        self._latest: dict[str, _Slate] = {}  # by request id, which may come again when forgotten
+        self._slates: dict[int, _Slate] = {}  # by offset: a request id may come again
         self._excluded: dict[str, int] = {}
         self._examples: dict[str, list[str]] = {}
 
@@ -95,47 +95,41 @@ class _Reader:
             event = decode_event(record.value)
         except BadEventError as error:
             event = error
-            self._exclude(f"record not valid ({error.reason})", f"offset {record.offset}")
+            self._exclude(_fault(error), f"offset {record.offset}")
         repeated = self._count_repeated()
         self._joiner.add(record, event)
-        new = None
         if isinstance(event, Impression) and self._count_repeated() == repeated:
             if self._joiner.dead:
                 self._exclude("context does not fit the schema", f"offset {record.offset}")
             else:
-                new = _Slate(record.offset, record.stamp, event, {})
-        self._reward(record, new)
-        if new is not None:
-            self._slates.append(new)
-            self._latest[new.impression.request_id] = new
+                self._slates[record.offset] = _Slate(record.offset, record.stamp, event, {})
+        for outcome in self._joiner.outcomes:
+            rewards = self._slates[outcome.opened].rewards
+            for slot, reward in zip(outcome.slots, outcome.reward, strict=True):
+                rewards[slot] = (reward, record.offset)
         self._joiner.outcomes.clear()
         self._joiner.mark_committed()
 
     def _count_repeated(self) -> int:
         return self._joiner.counts.by_type.get("impression", {}).get("duplicate", 0)
 
-    def _reward(self, record: Record, new: _Slate | None) -> None:
-        """Hand out what was joined at a record, which also was the impression of ``new``."""
-        for outcome in self._joiner.outcomes:
-            slate = self._latest.get(outcome.request_id)
-            if new is not None and outcome.request_id == new.impression.request_id:
-                slate = new if slate is None or slate.final else slate
-            assert slate is not None  # noqa: S101  (the joiner closes only what it opened)
-            for slot, reward in zip(outcome.slots, outcome.reward, strict=True):
-                slate.rewards[slot] = (reward, record.offset)
-
     def columns(self, catalogue: Catalogue, source: str) -> SlateLog:
         sets, number = CandidateSets(), dict[str, int]()
         kept, set_of = [], []
-        last: tuple[str, ...] | None = None
+        before: tuple[str, ...] | None = None
+        offers: frozenset[str] = frozenset()
         same = 0
-        for slate in self._slates:
+        for slate in self._slates.values():
             candidates = self._candidates(catalogue, slate)
             if candidates is None:
                 continue
-            if candidates is not last:  # a pool gives the same object until it changes
+            if candidates is not before:  # a pool gives the same object until it changes
                 offered = [number.setdefault(item_id, len(number)) for item_id in candidates]
-                last, same = candidates, sets.add(np.array(offered, dtype=np.int64))
+                same = sets.add(np.array(offered, dtype=np.int64))
+                before, offers = candidates, frozenset(candidates)
+            if not offers.issuperset(shown.item_id for shown in slate.impression.slate):
+                self._exclude("candidates unknown", f"request {slate.impression.request_id}")
+                continue
             set_of.append(same)
             kept.append(slate)
         n, k = len(kept), max((len(slate.impression.slate) for slate in kept), default=1)
@@ -185,12 +179,13 @@ class _Reader:
         if impression.recommender not in self._joiner.config.recommenders:
             self._exclude("recommender not configured", example)
         elif not slate.final:
-            self._exclude("reward window open, or slate not activated", example)
+            reason = "slate not activated, or in part" if impression.deferred else WAITING
+            self._exclude(reason, example)
         else:
             found = _find_candidates(catalogue, impression)
-            if found is not None and all(shown.item_id in found for shown in impression.slate):
-                return found
-            self._exclude("candidates unknown", example)
+            if found is None:
+                self._exclude("candidates unknown", example)
+            return found
         return None
 
     def _schema(self, impressions: list[Impression]) -> Schema:
@@ -200,6 +195,12 @@ class _Reader:
         if not named:
             return Schema()
         return config.policies[config.recommenders[max(set(named), key=named.count)].policy].schema
+
+
+def _fault(error: BadEventError) -> str:
+    if error.pointer.endswith("/propensity"):
+        return "propensity not in (0, 1]"
+    return f"record not valid ({error.reason})"
 
 
 def _find_candidates(catalogue: Catalogue, impression: Impression) -> tuple[str, ...] | None:

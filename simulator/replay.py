@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.batches import Candidates, Floats, Outcomes, Requests
+from engine.batches import Floats, Outcomes
 from engine.errors import ConfigError
 from engine.registry import make_policy
 from simulator.logs import Progress, SlateLog
 from simulator.own_log import open_log
 from simulator.readers import read_log
+from simulator.targets import score_rows
 from streams.config import EngineConfig, PolicyConfig
 from streams.log.base import EVENTS, EventLog
 from streams.shard import replay_log
@@ -29,8 +30,7 @@ BLOCK = 256
 class PolicyReplay:
     """What a policy learned from a log.
 
-    For our own log every outcome is learned and ``state_hash`` tells the state; ``rows`` is their
-    weight in it, less than their number where the policy forgets. For a foreign log
+    For our own log every outcome is learned and ``state_hash`` tells the state. For a foreign log
     only accepted rows are: ``acceptance`` is their share and ``mean_reward`` (with standard error
     and 95 % interval) their mean; None when none was accepted.
     """
@@ -115,11 +115,10 @@ def replay_events(
     own = replay_log(log, progress=report)
     found = []
     for spec in specs or own.states:
-        state, rows = own.states.get(spec), 0
-        if state is None:
+        learned = own
+        if spec not in own.states:
             learned = replay_log(log, _only(own.config, spec), progress=report)
-            state = learned.states[spec]
-        rows = round(float(state.sums["count"].sum()))
+        state, rows = learned.states[spec], learned.outcomes.get(spec, 0)
         found.append(
             PolicyReplay(
                 policy=spec,
@@ -148,6 +147,11 @@ def _only(config: EngineConfig, spec: str) -> EngineConfig:
         name: replace(recommender, policy=spec) for name, recommender in config.recommenders.items()
     }
     policies = {spec: PolicyConfig(spec=spec, features=richest)}
+    try:
+        policies[spec].build(spec)
+    except ConfigError as error:
+        names = ", ".join(sorted(config.policies)) or "none"
+        raise ConfigError(f"{error}; the log itself configures {names}") from error
     return EngineConfig(policies=policies, recommenders=recommenders)
 
 
@@ -171,37 +175,22 @@ def reject_and_learn(
     row = 0
     while row < len(log):
         rows = np.arange(row, min(row + BLOCK, len(log)))
-        sets = {
-            number: Candidates.of(posterior, [log.item_ids[i] for i in log.candidates.sets[number]])
-            for number in np.unique(log.candidate_set[rows])
-        }
-        requests = Requests.of(
-            x[rows],
-            [log.request_ids[i] for i in rows],
-            [sets[log.candidate_set[i]] for i in rows],
-        )
-        picks = [
-            int(np.flatnonzero(log.candidates.sets[log.candidate_set[i]] == log.items[i, 0])[0])
-            for i in rows
-        ]
-        target = policy.score(posterior, requests, np.array(picks)[:, None]).propensity[:, 0]
+        target = score_rows(policy, posterior, log, rows, x=x, length=1)[:, 0]
         taken = np.flatnonzero(chance[rows] < least * target / log.propensity[rows, 0])
         row = int(rows[-1]) + 1
         if len(taken):
             row = int(rows[taken[0]]) + 1
             accepted.append(row - 1)
-            item_id = log.item_ids[log.items[row - 1, 0]]
-            policy.update(state, _outcome(log, x, row - 1, item_id))
-            posterior = policy.refresh(posterior, state, [item_id])
+            posterior = policy.learn(state, posterior, _outcome(log, x, row - 1))
         if progress is not None:
             progress(row, len(log))
     return _summary(spec, state.hash(), len(state), len(log), log.reward[accepted, 0])
 
 
-def _outcome(log: SlateLog, x: Floats, row: int, item_id: str) -> Outcomes:
+def _outcome(log: SlateLog, x: Floats, row: int) -> Outcomes:
     one = slice(row, row + 1)
     return Outcomes(
-        item_ids=[item_id],
+        item_ids=[log.item_ids[log.items[row, 0]]],
         x=x[one],
         reward=log.reward[one, 0].copy(),
         weight=log.sampling[one],

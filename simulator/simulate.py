@@ -52,13 +52,15 @@ def make_world(
     name: str, *, seed: int, data: str | Path | None = None, label: str | None = None
 ) -> World:
     """Build a world by name; ``multiclass`` needs ``data``, a CSV, and its ``label`` column."""
+    if name not in world_names():
+        raise ConfigError(f"world {name!r} is unknown; give one of {', '.join(world_names())}")
     if name == "multiclass":
         if data is None or label is None:
             raise ConfigError("world 'multiclass' needs --data FILE and --label COLUMN")
         return Multiclass(*read_table(Path(data), label), seed=seed)
-    if name == "shop":
-        return Shop(seed=seed)
-    raise ConfigError(f"world {name!r} is unknown; give one of {', '.join(world_names())}")
+    if data is not None or label is not None:
+        raise ConfigError("--data and --label are of world 'multiclass'; leave them out")
+    return Shop(seed=seed)
 
 
 def simulate(
@@ -79,17 +81,19 @@ def simulate(
     started = time.perf_counter()
     for t in range(rounds):
         visit = world.visit(t)
-        picks, means = run.decide(t, visit)
+        picks, favourite = run.decide(t, visit)
         earned = world.rewards(t, visit, picks)
-        run.learn(t, visit, picks, earned)
-        best = np.sort(visit.truth)[::-1][: len(picks)]
+        run.learn(visit, picks, earned)
+        best = _best(visit, len(picks))
         reward[t] = earned.sum()
-        regret[t] = world.expected(visit, _best(visit, len(picks))) - world.expected(visit, picks)
-        right[t] = visit.truth[picks[0]] >= best[0]
-        greedy[t] = visit.truth[int(np.argmax(means))] >= best[0]
+        regret[t] = world.expected(visit, best) - world.expected(visit, picks)
+        right[t] = visit.truth[picks[0]] >= visit.truth[best[0]]
+        greedy[t] = visit.truth[favourite] >= visit.truth[best[0]]
         if progress is not None and t % STEP == 0:
             progress(t, rounds)
     elapsed = time.perf_counter() - started
+    if progress is not None:
+        progress(rounds, rounds)
     last = slice(rounds - max(rounds // 10, 1), rounds)
     full = world.first_pass is not None and rounds >= world.first_pass
     first = slice((world.first_pass or 0) // 2, world.first_pass)
@@ -123,8 +127,8 @@ class _Run:
         self._known = -1
         self._weight = np.ones(world.slots)
 
-    def decide(self, t: int, visit: Visit) -> tuple[Ints, Floats]:
-        """Picks of a slate, and the mean of every candidate."""
+    def decide(self, t: int, visit: Visit) -> tuple[Ints, int]:
+        """Picks of a slate, and the candidate with the highest mean."""
         if visit.candidates is not self._items or len(self._posterior.item_ids) != self._known:
             self._look_up(visit.candidates)
         requests = Requests(
@@ -135,10 +139,13 @@ class _Run:
             rows=self._candidates.rows,
         )
         slates = self._policy.rank(self._posterior, requests, self._world.slots)
-        means = self._policy.model.believe(self._posterior, requests).mean
-        return slates.picks[0], means
+        favourite = int(slates.picks[0, 0])
+        if not slates.greedy[0, 0]:
+            means = self._policy.model.believe(self._posterior, requests).mean
+            favourite = int(np.argmax(means))
+        return slates.picks[0], favourite
 
-    def learn(self, t: int, visit: Visit, picks: Ints, reward: Floats) -> None:
+    def learn(self, visit: Visit, picks: Ints, reward: Floats) -> None:
         """Learn every slot at once: in these worlds nothing is late."""
         item_ids = [self._candidates.item_ids[pick] for pick in picks]
         outcomes = Outcomes(
@@ -146,16 +153,9 @@ class _Run:
             x=np.repeat(visit.x, len(picks), axis=0),
             reward=reward,
             weight=self._weight[: len(picks)],
-            time_ms=np.full(len(picks), t, dtype=np.int64),
+            time_ms=np.full(len(picks), visit.time_ms, dtype=np.int64),
         )
-        self._policy.update(self._state, outcomes)
-        if self._policy.half_life_ms:
-            before = self._state.landmark
-            self._policy.decay(self._state, t)
-            if self._state.landmark != before:
-                self._posterior = self._policy.derive(self._state)
-                return
-        self._posterior = self._policy.refresh(self._posterior, self._state, item_ids)
+        self._posterior = self._policy.learn(self._state, self._posterior, outcomes)
 
     def _look_up(self, items: Ints) -> None:
         self._items, self._known = items, len(self._posterior.item_ids)

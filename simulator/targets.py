@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.batches import Candidates, Floats, Ints, Outcomes, Requests, hash_key
+from engine.batches import Candidates, Floats, Ints, Outcomes, Posterior, Requests
 from engine.errors import ConfigError
 from engine.policy import Policy
 from engine.registry import make_policy
 from simulator.logs import Progress, SlateLog
 
-__all__ = ["LearnedTarget", "TableTarget", "Target", "UniformTarget", "make_target"]
+__all__ = ["LearnedTarget", "TableTarget", "Target", "UniformTarget", "check_spec", "make_target"]
 
 BATCH = 256
 
@@ -50,6 +50,15 @@ def make_target(spec: str, log: SlateLog) -> Target:
     return LearnedTarget(make_policy(spec, schema=log.schema))
 
 
+def check_spec(spec: str) -> None:
+    """Raise ``ConfigError`` when a spec could not be a target of any log: before reading one."""
+    kind, _, rest = spec.partition(":")
+    if kind == "table":
+        read_table(Path(rest))
+    else:
+        make_policy(spec)
+
+
 class UniformTarget:
     """Every candidate left is as likely."""
 
@@ -74,6 +83,12 @@ class TableTarget:
     def __init__(self, table: dict[int | None, dict[str, float]], log: SlateLog) -> None:
         every = table.get(None, {})
         positions = int(log.position.max(initial=0)) + 1
+        absent = [position for position in range(positions) if not table.get(position, every)]
+        if absent:
+            raise ConfigError(
+                f"the log has {positions} positions and the table nothing for number "
+                f"{absent[0] + 1}; leave the position out to use a row for every position"
+            )
         self._weight = np.zeros((positions, len(log.item_ids)))
         for position in range(positions):
             named = table.get(position, every)
@@ -132,31 +147,34 @@ class LearnedTarget:
         x = policy.schema.encode(log.contexts)
         learner = _Prequential(policy, log, x)
         found = np.ones(log.items.shape)
-        keys = np.array([hash_key(item_id) for item_id in log.item_ids], dtype=np.uint64)
+        lengths = (log.items >= 0).sum(axis=1)
         for start in range(0, len(log), self._batch):
             rows = np.arange(start, min(start + self._batch, len(log)))
             posterior = learner.posterior_before(int(log.sequence[start]))
-            known = posterior.rows(log.item_ids)
-            lookup = {
-                number: Candidates(
-                    item_ids=tuple(log.item_ids[item] for item in log.candidates.sets[number]),
-                    keys=keys[log.candidates.sets[number]],
-                    rows=known[log.candidates.sets[number]],
-                )
-                for number in np.unique(log.candidate_set[rows])
-            }
-            for length in np.unique(log.shown[rows].sum(axis=1)).astype(int):
-                some = rows[log.shown[rows].sum(axis=1) == length]
-                requests = Requests.of(
-                    x[some],
-                    [log.request_ids[row] for row in some],
-                    [lookup[log.candidate_set[row]] for row in some],
-                )
-                picks = _picks(log, some, length)
-                found[some, :length] = policy.score(posterior, requests, picks).propensity
+            for length in np.unique(lengths[rows]):
+                some = rows[lengths[rows] == length]
+                found[some, :length] = score_rows(policy, posterior, log, some, x=x, length=length)
             if progress is not None:
                 progress(int(rows[-1]) + 1, len(log))
         return found
+
+
+def score_rows(
+    policy: Policy, posterior: Posterior, log: SlateLog, rows: Ints, *, x: Floats, length: int
+) -> Floats:
+    """Propensities a policy gives to the first ``length`` slots of some slates, ``(n, length)``."""
+    known, keys = posterior.rows(log.item_ids), log.item_keys
+    lookup = {}
+    for number in np.unique(log.candidate_set[rows]):
+        items = log.candidates.sets[number]
+        names = tuple(log.item_ids[item] for item in items)
+        lookup[number] = Candidates(item_ids=names, keys=keys[items], rows=known[items])
+    requests = Requests.of(
+        x[rows],
+        [log.request_ids[row] for row in rows],
+        [lookup[log.candidate_set[row]] for row in rows],
+    )
+    return policy.score(posterior, requests, _picks(log, rows, length)).propensity
 
 
 class _Prequential:
@@ -171,7 +189,7 @@ class _Prequential:
         self._matured = log.matured[self._row, self._slot]
         self._log, self._x, self._done = log, x, 0
 
-    def posterior_before(self, sequence: int) -> Any:
+    def posterior_before(self, sequence: int) -> Posterior:
         stop = int(np.searchsorted(self._matured, sequence, side="right"))
         if stop > self._done:
             row, slot = self._row[self._done : stop], self._slot[self._done : stop]
@@ -184,13 +202,7 @@ class _Prequential:
                 weight=log.sampling[row],
                 time_ms=log.time_ms[row],
             )
-            self._policy.update(self._state, outcomes)
-            if self._policy.half_life_ms:
-                self._policy.decay(self._state, int(log.time_ms[row].max()))
-                self._posterior = self._policy.derive(self._state)
-            else:
-                changed = sorted(set(item_ids))
-                self._posterior = self._policy.refresh(self._posterior, self._state, changed)
+            self._posterior = self._policy.learn(self._state, self._posterior, outcomes)
             self._done = stop
         return self._posterior
 
@@ -212,11 +224,11 @@ def read_table(path: Path) -> dict[int | None, dict[str, float]]:
     when the table names a position 0, else from 1.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix.lower() == ".json":
-            rows = json.loads(text)
-        else:
-            rows = list(csv.DictReader(text.splitlines(), skipinitialspace=True))
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            if path.suffix.lower() == ".json":
+                rows = json.load(file)
+            else:
+                rows = list(csv.DictReader(file, skipinitialspace=True))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise ConfigError(f"table {path} cannot be read: {error}") from error
     table: dict[int | None, dict[str, float]] = {}
@@ -254,6 +266,8 @@ def _check_totals(path: Path, table: dict[int | None, dict[str, float]]) -> None
         raise ConfigError(f"table {path} has no rows")
     for position, named in table.items():
         total = sum(named.values())
-        if abs(total - 1.0) > 5e-3 or (position or 0) < 0:
+        if (position or 0) < 0:
+            raise ConfigError(f"table {path}: position {position} is below 0; count from 0 or 1")
+        if abs(total - 1.0) > 5e-3:
             where = "" if position is None else f" at position {position}"
             raise ConfigError(f"table {path}: probabilities{where} sum to {total:.6f}; give 1")

@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
     """
 
     offset: int
-    request_id: str
+    opened: int  # offset of the impression
     policy: str
     slots: tuple[int, ...]
     item_ids: tuple[str, ...]
@@ -178,7 +178,7 @@ class Window:
         slate = self.impression.slate
         return Outcome(
             offset=offset,
-            request_id=self.impression.request_id,
+            opened=self.offset,
             policy=self.recommender.policy,
             slots=tuple(slots),
             item_ids=tuple(slate[slot].item_id for slot in slots),

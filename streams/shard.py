@@ -46,6 +46,7 @@ class Replayed:
     policies: dict[str, Policy]
     states: dict[str, State]
     counts: Counts
+    outcomes: dict[str, int]  # slots learned, by policy
     hash: str
     next_offset: int
 
@@ -62,6 +63,8 @@ class Shard:
 
     Attributes
     ----------
+    outcomes
+        How many slots this object learned, by policy.
     touched
         Items learned from since `mark_committed`, by policy.
     rebuilt
@@ -73,6 +76,7 @@ class Shard:
         self.joiner = Joiner(JoinPoint(0, 0, self.config), fixed=fixed)
         self.policies: dict[str, Policy] = _build(self.config)
         self.states = {name: policy.init() for name, policy in self.policies.items()}
+        self.outcomes: dict[str, int] = {}
         self.touched: dict[str, dict[str, None]] = {}
         self.rebuilt: set[str] = set()
 
@@ -170,6 +174,7 @@ class Shard:
         for name, group in by_policy.items():
             batch = _batch(group)
             self.policies[name].update(self.states[name], batch)
+            self.outcomes[name] = self.outcomes.get(name, 0) + len(batch.item_ids)
             self.touched.setdefault(name, {}).update(dict.fromkeys(batch.item_ids))
 
     def _check_restored(self, snapshot: Snapshot) -> None:
@@ -219,6 +224,7 @@ def replay_log(
         policies=shard.policies,
         states=shard.states,
         counts=shard.counts,
+        outcomes=shard.outcomes,
         hash=digest,
         next_offset=shard.next_offset,
     )

@@ -67,6 +67,10 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Estimate what other policies would have earned; exit code 3 when a verdict is refuse."""
+    from simulator.targets import check_spec  # noqa: PLC0415  (loads numba)
+
+    for spec in policy:  # before the log is read, which may take long
+        check_spec(spec)
     with progress_bar("reading") as report:
         slates = open_log(
             log, layout, campaign, behaviour, recommender=recommender, progress=report

@@ -21,6 +21,8 @@ class Thresholds:
         Effective number of rewarded slates.
     caution_share
         Largest share one weight may have in the sum of weights.
+    refuse_clusters, caution_clusters
+        Independent users, or slates where users are not named.
     weight_errors
         How many standard errors the mean weight may lie from 1.
     refuse_unsupported, caution_unsupported
@@ -33,6 +35,8 @@ class Thresholds:
     caution_rewarded: float = 200.0
     caution_share: float = 0.1
     weight_errors: float = 4.0
+    refuse_clusters: int = 5
+    caution_clusters: int = 30
     refuse_unsupported: float = 0.05
     caution_unsupported: float = 0.001
 
@@ -87,13 +91,15 @@ def judge(
         limits.refuse_rewarded,
         limits.caution_rewarded,
     )
-    off, error = abs(ips.mean_weight - 1.0), sums.mean_weight_error
-    if off > limits.weight_errors * error and off > 1e-9:
-        verdict.lower(
-            "caution",
-            f"the mean weight is {ips.mean_weight:.3f}, {off / max(error, 1e-300):.1f} standard "
-            "errors from 1: logged propensities may be wrong, or items be missing from the log",
-        )
+    clusters = sums.clusters
+    _judge_size(
+        verdict,
+        "number of users (slates where none is named)",
+        clusters,
+        limits.refuse_clusters,
+        limits.caution_clusters,
+    )
+    _judge_weight(verdict, ips.mean_weight - 1.0, sums.mean_weight_error, limits.weight_errors)
     if sums.top_share > limits.caution_share:
         verdict.lower("caution", f"one slate holds {sums.top_share:.0%} of all weight")
     if unsupported > limits.caution_unsupported:
@@ -104,6 +110,20 @@ def judge(
             "shows there: their rewards are unknown",
         )
     return verdict
+
+
+def _judge_weight(verdict: Verdict, off: float, error: float, allowed: float) -> None:
+    if abs(off) <= max(allowed * error, 1e-9):
+        return
+    reason = f"the mean weight is {1 + off:.3f}"
+    if error > 0:
+        reason += (
+            f", {abs(off) / error:.1f} standard errors from 1: logged propensities may be wrong, "
+            "or items be missing from the log"
+        )
+    else:
+        reason += " and every weight the same: too few exploratory choices were logged"
+    verdict.lower("caution", reason)
 
 
 def _judge_size(verdict: Verdict, name: str, size: float, refuse: float, caution: float) -> None:

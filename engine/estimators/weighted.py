@@ -94,7 +94,8 @@ class WeightedSums:
         Raises
         ------
         ShapeError
-            When shapes do not fit, or a weight or reward is negative or not finite.
+            When shapes do not fit, a number is not finite, a weight is below 0 or a sampling
+            weight not above 0.
         """
         n = len(weight)
         if weight.shape != (n, self.slots) or reward.shape != weight.shape:
@@ -104,6 +105,8 @@ class WeightedSums:
         if not (np.isfinite(weight).all() and np.isfinite(reward).all() and np.all(weight >= 0)):
             raise ShapeError("a weight or reward is not finite, or a weight is below 0")
         s = np.ones(n) if sampling is None else sampling
+        if s.shape != (n,) or not np.all((s > 0) & np.isfinite(s)):
+            raise ShapeError(f"sampling is {s.shape}; give ({n},) numbers above 0")
         present = np.ones_like(weight) if shown is None else shown
         raw, clipped = weight * present, np.minimum(weight, self.clip) * present
         columns = [raw * reward, clipped * reward, raw, present, np.ones((n, 1))]
@@ -124,7 +127,7 @@ class WeightedSums:
             self._weights[which] += sw.sum(), sw @ sw, sw @ s, s @ s
             largest = sw.max(initial=0.0), w.max(initial=0.0)
             self._largest[which] = np.maximum(self._largest[which], largest)
-        earned = s * (raw * reward).sum(axis=1)
+        earned = np.abs(s * (raw * reward).sum(axis=1))
         self._rewarded += earned.sum(), (earned * earned).sum()
 
     def merge(self, other: WeightedSums) -> WeightedSums:
@@ -142,8 +145,13 @@ class WeightedSums:
         return whole
 
     @property
+    def clusters(self) -> int:
+        """Number of independent clusters: of slates where none were named."""
+        return self._clusters
+
+    @property
     def effective_rewarded(self) -> float:
-        """(Σ w r)² / Σ (w r)²: how many rewarded slates carry the estimate."""
+        """(Σ |w r|)² / Σ (w r)²: how many rewarded slates carry the estimate."""
         total, squares = self._rewarded
         return float(total * total / squares) if squares > 0 else 0.0
 

@@ -1,7 +1,8 @@
 """The one decorator behind which everything is compiled.
 
-Kernels are compiled for one stated signature. `warm_up` compiles them all ahead into numba's
-on-disk cache, so that a serving process only ever loads them.
+Every kernel states the signature it is called with. `warm_up` compiles them all ahead into
+numba's on-disk cache, so that a serving process only loads them; a call with other types (a
+strided array, say) would compile anew, so callers pass contiguous arrays.
 """
 
 from __future__ import annotations

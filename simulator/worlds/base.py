@@ -16,6 +16,7 @@ class Visit(NamedTuple):
     x: Floats  # (1, d), encoded by the world's schema
     candidates: Ints  # (m,) item numbers; the same object as long as the set is the same
     truth: Floats  # (m,) chance of a reward when shown first
+    time_ms: int
 
 
 class World(Protocol):

@@ -6,6 +6,7 @@ Dudík et al. 2011, section 5; rows come in a fresh seeded permutation on every 
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from simulator.worlds.base import Visit
 __all__ = ["Multiclass", "read_table"]
 
 CLIP = 5.0
+VISIT_MS = 10  # a hundred visits a second
 
 
 class Multiclass:
@@ -58,7 +60,8 @@ class Multiclass:
         if at == 0:
             self._order = self._rng.permutation(len(self._label))
         row = self._order[at]
-        return Visit(self._x[row : row + 1], self._everything, self._truth[self._label[row]])
+        truth = self._truth[self._label[row]]
+        return Visit(self._x[row : row + 1], self._everything, truth, t * VISIT_MS)
 
     def rewards(self, t: int, visit: Visit, picks: Ints) -> Floats:  # noqa: ARG002
         """1 for the right class, else 0."""
@@ -78,7 +81,7 @@ def read_table(path: Path, label: str) -> tuple[Floats, list[str]]:
         When the file, the column or a number cannot be read.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"table {path} cannot be read: {error}") from error
@@ -101,7 +104,7 @@ def read_table(path: Path, label: str) -> tuple[Floats, list[str]]:
 def _find_label(path: Path, first: list[str], label: str) -> int:
     if label in first:
         return first.index(label)
-    if label.lstrip("-").isdigit() and -len(first) <= int(label) < len(first):
+    if re.fullmatch(r"-?[0-9]{1,9}", label) and -len(first) <= int(label) < len(first):
         return int(label) % len(first)
     raise ConfigError(
         f"table {path} has no column {label!r}; give a name of {first}, or a number from 0 to "

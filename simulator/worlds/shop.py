@@ -120,7 +120,8 @@ class Shop:
         if count != len(self._present):
             self._present = np.arange(count)
         truth = self._attraction(self._visitor, self._present) * self._look[0]
-        return Visit(self.schema.encode([self._visitor.context]), self._present, truth)
+        x = self.schema.encode([self._visitor.context])
+        return Visit(x, self._present, truth, t * 10)
 
     def rewards(self, t: int, visit: Visit, picks: Ints) -> Floats:  # noqa: ARG002
         """1 for every click."""

@@ -218,3 +218,22 @@ def test_a_healthy_log_is_trusted_and_each_fault_is_named():
     heavy = judge(summed(np.vstack([weight, [[9e4]]]), np.vstack([reward, [[1.0]]])))
     assert any("one slate" in reason for reason in heavy.reasons)
     assert judge(healthy, thresholds=Thresholds(refuse_ess=1e9)).verdict == "refuse"
+
+
+def test_losses_count_as_much_as_gains():
+    rng = np.random.default_rng(0)
+    reward = rng.choice([-1.0, 1.0], size=(5000, 1))
+    sums = summed(np.ones((5000, 1)), reward)
+    assert sums.effective_rewarded == 5000
+    assert judge(sums).verdict == "trust"
+
+
+@pytest.mark.parametrize("sampling", [[0.0, 1.0], [-1.0, 1.0], [np.nan, 1.0], [1.0]])
+def test_bad_sampling_rates_are_refused(sampling):
+    with pytest.raises(ShapeError, match="sampling"):
+        summed(np.ones((2, 1)), np.ones((2, 1)), sampling=np.array(sampling))
+
+
+def test_weights_that_never_vary_say_so():
+    verdict = judge(summed(np.full((100, 1), 0.5), np.ones((100, 1))))
+    assert any("too few exploratory choices" in reason for reason in verdict.reasons)

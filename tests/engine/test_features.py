@@ -82,3 +82,14 @@ def test_encode_gives_finite_rows_or_refuses(context):
         return
     assert np.all(np.isfinite(x))
     assert np.all(np.abs(x) <= 1.5)
+
+
+def test_columns_must_differ_too():
+    clash = {"type": "numeric", "name": "device=ios"}
+    with pytest.raises(ConfigError, match="device=ios"):
+        Schema.from_list([clash, DECLARED[1]])
+
+
+def test_numbers_too_large_for_a_float_are_refused():
+    with pytest.raises(SchemaError, match="finite"):
+        SCHEMA.encode([{"hour": 10**400}])

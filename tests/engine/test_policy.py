@@ -190,3 +190,30 @@ def test_the_last_candidate_left_is_certain(spec):
     slates = made.rank(posterior, requests(posterior, items=ITEMS[:3]), 3)
     assert slates.propensity[:, 2].tolist() == [1.0] * 5
     assert slates.error[:, 2].tolist() == [0.0] * 5
+
+
+def test_forgetting_does_not_wait_to_be_asked():
+    """Beliefs derived straight after an update are those of its last outcome's time."""
+    made = policy("beta-greedy:half_life_seconds=1")
+    state = made.init()
+    made.update(state, outcomes(0, 50))
+    assert made.derive(state).arrays["count"].max() < 10
+
+
+def test_the_interval_of_a_rate_is_a_rate():
+    made = policy("beta-ucb")
+    found = made.item_summary(made.derive(made.init()), ["unseen"], SCHEMA.encode([{}])[0])
+    assert (found["low"][0], found["mean"][0], found["high"][0]) == (0.0, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("half_life", ["", ":half_life_seconds=60"])
+def test_learning_keeps_the_posterior_that_deriving_gives(half_life):
+    made = policy(f"linear-ucb{half_life}")
+    state, batch = made.init(), outcomes(2, 200)
+    posterior = made.derive(state)
+    for start in range(0, 200, 7):
+        posterior = made.learn(state, posterior, batch.take(slice(start, start + 7)))
+    derived = made.derive(state)
+    for name, array in derived.arrays.items():
+        mine = posterior.arrays[name][posterior.rows(derived.item_ids)]
+        np.testing.assert_array_equal(mine, array[derived.rows(derived.item_ids)])

@@ -23,7 +23,7 @@ START, WINDOW_MS = 1_700_000_000_000, 3000
 SEGMENT = {"type": "categorical", "name": "segment", "values": list(SEGMENTS)}
 
 
-def settings(spec="linear-thompson:floor=0.4,alpha=0.5", learn="close"):
+def settings(spec="linear-thompson:floor=0.3,alpha=0.5", learn="close"):
     return EngineConfig(
         policies={"main": PolicyConfig(spec=spec, features=(SEGMENT,))},
         recommenders={
@@ -58,7 +58,7 @@ def serve(seed, slates=3000, batch=100, config=None):
         shard.fold(log.poll(EVENTS, shard.next_offset, 10**6))
         posterior = policy.derive(shard.states["main"])
         segments = [str(segment) for segment in rng.choice(SEGMENTS, batch)]
-        ids = [f"r{number + i}" for i in range(batch)]
+        ids = [f"run-{seed}-{number + i}" for i in range(batch)]  # they seed the draws
         contexts = [{"segment": segment} for segment in segments]
         candidates = [Candidates.of(posterior, ITEMS)] * batch
         requests = Requests.of(policy.schema.encode(contexts), ids, candidates)

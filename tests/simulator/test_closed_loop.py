@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from simulator.evaluate import evaluate
+from simulator.health import check_log
 from simulator.own_log import read_events
 from simulator.replay import replay_events
 from streams.events import Feedback, Impression, ShownItem, Tick, encode_event
@@ -77,7 +78,7 @@ def test_windows_still_open_are_left_out_and_counted():
     early = MemoryLog.of("events", closing)
     early.append(CATALOGUE, [(r.key, r.value) for r in log.poll(CATALOGUE, 0, 100)])
     slates = read_events(early)
-    waiting = slates.excluded["reward window open, or slate not activated"]
+    waiting = slates.excluded["reward window open"]
     assert 0 < waiting == 300 - len(slates)
 
 
@@ -148,3 +149,13 @@ def test_an_impression_the_learner_could_not_use_is_told():
     slates = read_events(log)
     assert slates.request_ids == ["good"]
     assert slates.excluded == {"context does not fit the schema": 1}
+
+
+def test_propensities_out_of_range_are_told_as_such():
+    log = serve(seed=8, slates=100)
+    bad = b'{"type":"impression","ts":1,"request_id":"x","recommender":"default","slate":'
+    bad += b'[{"item_id":"a","propensity":1.5,"method":"exact"}]}'
+    log.append("events", [("x", bad)])
+    slates = read_events(log)
+    assert slates.excluded == {"propensity not in (0, 1]": 1}
+    assert {f.check: f.status for f in check_log(slates).findings}["propensities"] == "fail"

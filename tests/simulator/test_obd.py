@@ -153,3 +153,12 @@ def test_item_files_that_cannot_be_used_are_refused(tmp_path, content, words):
     (folder / "random" / "all" / "item_context.csv").write_bytes(content)
     with pytest.raises(ConfigError, match=words):
         read_log(folder, format="obd")
+
+
+@pytest.mark.parametrize("spec", ["linear-ucb", "beta-ucb"])
+def test_replay_forgets_by_the_log_s_own_time(data_dir, spec):
+    forgetting = f"{spec}:half_life_seconds=3600"
+    (found,) = replay(data_dir / "obd", [forgetting], format="obd", seed=1).policies
+    (keeping,) = replay(data_dir / "obd", [spec], format="obd", seed=1).policies
+    assert 50 < found.accepted < 250
+    assert found.state_hash != keeping.state_hash

@@ -187,3 +187,31 @@ def test_many_distinct_candidate_sets_are_each_used():
     found = {tuple(items): rows.tolist() for items, rows in sets.groups(number)}
     assert found == {(0, 1): [0, 2], (2, 3): [1], (1, 2, 3): [3]}
     assert list(sets.groups(number[:0])) == []
+
+
+def test_a_table_must_cover_every_position_of_the_log(tmp_path):
+    rows = [{"item_id": "a", "position": 1, "probability": 1.0}]
+    with pytest.raises(ConfigError, match="2 positions and the table nothing for number 2"):
+        make_target(f"table:{table_file(tmp_path, rows)}", uniform_log(n=5))
+
+
+def test_tables_of_spreadsheets_and_odd_ids_are_read(tmp_path):
+    text = '\ufeffitem_id,probability\r\n"a\nb",0.5\r\nc\u2028d,0.5\r\n'
+    path = tmp_path / "table.csv"
+    path.write_bytes(text.encode())
+    assert read_table(path) == {None: {"a\nb": 0.5, "c\u2028d": 0.5}}
+
+
+def test_positions_below_zero_are_refused(tmp_path):
+    rows = [{"item_id": "a", "position": -1, "probability": 1.0}]
+    with pytest.raises(ConfigError, match="below 0"):
+        read_table(table_file(tmp_path, rows))
+
+
+def test_few_users_are_not_trusted():
+    log = uniform_log(n=2000)
+    users = np.arange(2000) % 8
+    few = log_of(log.items, log.propensity, log.reward, users=users)
+    verdict = evaluate(few, ["uniform"]).policies[0]
+    assert verdict.verdict == "caution"
+    assert any("number of users" in reason for reason in verdict.reasons)

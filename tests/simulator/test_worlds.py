@@ -116,6 +116,8 @@ def test_tables_with_and_without_header(tmp_path, text, label, labels):
     [
         ("a,b,class\n1,2,x\n3,4,y\n", "klass"),
         ("a,b,class\n1,2,x\n3,4,y\n", "7"),
+        ("a,b,class\n1,2,x\n3,4,y\n", "--1"),
+        ("a,b,class\n1,2,x\n3,4,y\n", "²"),
         ("a,b,class\n1,oops,x\n3,4,y\n", "class"),
         ("a,b,class\n1,2,x\n3,4\n", "class"),
         ("a,b,class\n1,2,x\n3,4,x\n", "class"),
@@ -133,6 +135,8 @@ def test_worlds_and_rounds_are_checked(tmp_path):
         make_world("shopp", seed=0)
     with pytest.raises(ConfigError, match="--data"):
         make_world("multiclass", seed=0)
+    with pytest.raises(ConfigError, match="leave them out"):
+        make_world("shop", seed=0, data="x.csv")
     with pytest.raises(ConfigError, match="cannot be read"):
         make_world("multiclass", seed=0, data=tmp_path / "none.csv", label="0")
     with pytest.raises(ConfigError, match="rounds"):
