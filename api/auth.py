@@ -8,6 +8,7 @@ import ipaddress
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from api.problems import ProblemError
 
@@ -41,7 +42,7 @@ def hash_of(key: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the address."""
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -57,6 +58,27 @@ class Keyring:
 
     def __init__(self, keys: Sequence[StoredKey]) -> None:
         self._keys = tuple((key.sha256.lower().encode(), key.scope) for key in keys)
+
+    def refuse_foreign(self, headers: Mapping[str, str], server: str) -> None:
+        """Raise ``ProblemError`` for what a page of another site sent to a service without keys.
+
+        A browser on this machine reaches loopback for whoever wrote the page it shows: under a
+        foreign name that resolves to loopback, or with the page's own ``Origin``.
+
+        Parameters
+        ----------
+        server
+            The address of ours that the request came to.
+        """
+        if self._keys:
+            return
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if host and is_loopback(server) and not is_loopback(_hostname(host)):
+            raise _foreign(f"Host is {host!r}, which is no name of this machine")
+        if origin is not None:
+            _, _, site = origin.partition("://")
+            if site != host and not is_loopback(_hostname(site)):
+                raise _foreign(f"Origin is {origin!r}, which is another site")
 
     def authorize(self, headers: Mapping[str, str], scope: str) -> None:
         """Raise ``ProblemError`` unless the request's key has the scope; admin has both."""
@@ -95,3 +117,18 @@ def _presented(headers: Mapping[str, str]) -> str:
             "unauthenticated", "no key was sent; send 'Authorization: Bearer KEY' or 'X-API-Key'"
         )
     return key
+
+
+def _hostname(netloc: str) -> str:
+    try:
+        return urlsplit(f"//{netloc}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _foreign(what: str) -> ProblemError:
+    return ProblemError(
+        "foreign-request",
+        f"{what}; a service without keys answers this machine's own requests only: configure a "
+        "key with 'slatestream keys new', or send to 127.0.0.1",
+    )

@@ -63,6 +63,8 @@ def add_route(
 
     async def guarded(request: Request) -> Response:
         if keyring:
+            server = request.scope.get("server")
+            keyring.refuse_foreign(request.headers, server[0] if server else "")
             keyring.authorize(request.headers, scope)
         return await handler(request)
 

@@ -92,6 +92,10 @@ def get_item(service: Service, item_id: str) -> ItemReply:
     item = service.catalogue.item(item_id)
     if item is None or item.deleted:
         raise ProblemError("unknown-item", f"item {item_id!r} is not in the catalogue")
+    return _item_reply(item)
+
+
+def _item_reply(item: Item) -> ItemReply:
     return ItemReply(
         id=item.id,
         ts=item.ts,
@@ -112,7 +116,7 @@ async def put_item(service: Service, item_id: str, body: bytes) -> ItemReply:
         expires_at=given.expires_at,
     )
     await _put(service, item_id, item)
-    return get_item(service, item_id)
+    return _item_reply(item)
 
 
 async def delete_item(service: Service, item_id: str) -> None:
@@ -134,7 +138,7 @@ async def put_user(service: Service, user_id: str, body: bytes) -> UserReply:
     given = decode(_USER, body)
     user = User(id=user_id, ts=_ts(service, given.ts), features=given.features)
     await _put(service, user_id, user)
-    return get_user(service, user_id)
+    return UserReply(id=user.id, ts=user.ts, features=user.features)
 
 
 def get_pool(service: Service, name: str) -> PoolReply:
@@ -143,28 +147,34 @@ def get_pool(service: Service, name: str) -> PoolReply:
     if pool is None or version is None:
         known = ", ".join(service.catalogue.pools()[:5]) or "none"
         raise ProblemError("unknown-pool", f"pool {name!r} does not exist; known are {known}")
-    shown = set(service.catalogue.candidates(name, now_ms=service.log.now_ms()).ids)
+    return _pool_reply(service, pool, version)
+
+
+def _pool_reply(service: Service, pool: Pool, version: int) -> PoolReply:
+    found = service.catalogue.candidates(candidate_ids=pool.item_ids, now_ms=service.log.now_ms())
+    missing = set(found.missing)
     return PoolReply(
-        name=name,
+        name=pool.name,
         version=version,
         ts=pool.ts,
         item_ids=pool.item_ids,
-        missing_ids=tuple(item_id for item_id in pool.item_ids if item_id not in shown),
+        missing_ids=tuple(item_id for item_id in pool.item_ids if item_id in missing),
     )
 
 
 async def put_pool(service: Service, name: str, body: bytes) -> PoolReply:
     """Put a pool in place of what stood under the name; items it names may come later."""
     given = decode(_POOL, body)
-    await _put(service, name, Pool(name=name, ts=_ts(service, given.ts), item_ids=given.item_ids))
-    return get_pool(service, name)
+    pool = Pool(name=name, ts=_ts(service, given.ts), item_ids=given.item_ids)
+    return _pool_reply(service, pool, await _put(service, name, pool))
 
 
 def _ts(service: Service, given: int | None) -> int:
     return service.log.now_ms() if given is None else given
 
 
-async def _put(service: Service, key: str, event: Item | User | Pool) -> None:
+async def _put(service: Service, key: str, event: Item | User | Pool) -> int:
+    # What was put is answered from here: the catalogue held may be older than what is committed.
     value = encode_event(event)
     try:
         decode_event(value)  # the name of the path has had no check yet
@@ -172,4 +182,5 @@ async def _put(service: Service, key: str, event: Item | User | Pool) -> None:
         raise ProblemError(
             "bad-request", error.detail, pointer=error.pointer, code=error.reason
         ) from error
-    await service.append(CATALOGUE, [(key, value)])
+    (offset,) = await service.append(CATALOGUE, [(key, value)])
+    return offset

@@ -38,6 +38,9 @@ KINDS: Mapping[str, Kind] = {
     "k-too-large": Kind(422, "More slots than candidates", "Ask for no more than are available."),
     "unauthenticated": Kind(401, "Key missing or unknown", "Send Authorization: Bearer KEY."),
     "forbidden": Kind(403, "Key lacks the scope", "Writing items, users and pools needs admin."),
+    "foreign-request": Kind(
+        403, "Request from elsewhere", "A service without keys answers its own machine only."
+    ),
     "not-found": Kind(404, "No such resource", "The OpenAPI page lists every path."),
     "unknown-item": Kind(404, "Unknown item", "PUT it under /v1/items first."),
     "unknown-user": Kind(404, "Unknown user", "PUT it under /v1/users first."),
@@ -55,7 +58,11 @@ KINDS: Mapping[str, Kind] = {
     "internal": Kind(500, "Internal error", "Nothing you sent explains it; see the log."),
     "misconfigured": Kind(500, "Configuration cannot work", "The operator must change it."),
     "no-state": Kind(503, "State cannot be read", "Retry; the learner restores it."),
-    "log-unavailable": Kind(503, "Event log is unavailable", "Nothing was written. Retry."),
+    "log-unavailable": Kind(
+        503,
+        "Event log is unavailable",
+        "Part of it may have been written. Send the same again, with the same ids.",
+    ),
     "starting": Kind(503, "Service is starting", "Retry after a moment."),
 }
 
