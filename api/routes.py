@@ -7,7 +7,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import events, items, pages, policies, slates
+from api import dead_letters, events, items, pages, policies, slates
 from api.bodies import check_json, read_body, reply_bytes, reply_json
 from api.describe import add_route, install_openapi
 from api.service import Service
@@ -25,10 +25,12 @@ def add_routes(app: FastAPI, service: Service) -> None:
     _add_items(app, service)
     _add_users_and_pools(app, service)
     _add_model(app, service)
+    _add_dead_letters(app, service)
     _add_operations(app, service)
     types = [slates.SlateRequest, slates.SlateReply, events.EventsReply, Event]
     types += [items.ItemBody, items.ItemReply, items.UserBody, items.UserReply]
     types += [items.PoolBody, items.PoolReply, policies.ItemBelief, policies.ModelReply]
+    types += [dead_letters.DeadLettersReply]
     install_openapi(app, [*types, pages.Health])
 
 
@@ -192,6 +194,25 @@ def _add_model(app: FastAPI, service: Service) -> None:
         keyring=service.keyring,
         replies={200: policies.ModelReply},
         problems=(*KEYED, 503),
+    )
+
+
+def _add_dead_letters(app: FastAPI, service: Service) -> None:
+    async def get_dead_letters(request: Request) -> Response:
+        """Return the records that could not be learned from, and why: the latest first."""
+        limit = request.query_params.get("limit", "")
+        return reply_json(await dead_letters.dead_letters(service, limit))
+
+    add_route(
+        app,
+        "GET",
+        "/v1/dead-letters",
+        get_dead_letters,
+        keyring=service.keyring,
+        scope="admin",
+        query={"limit": "How many, 1 to 1,000; 100 when absent"},
+        replies={200: dead_letters.DeadLettersReply},
+        problems=(422, *KEYED, 503),
     )
 
 

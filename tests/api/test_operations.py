@@ -89,6 +89,7 @@ def test_openapi_describes_the_raw_routes(openapi):
         "/v1/pools/{name}": {"get", "put"},
         "/v1/policies/{name}/items/{id}": {"get"},
         "/v1/model": {"get"},
+        "/v1/dead-letters": {"get"},
         "/health/live": {"get"},
         "/health/ready": {"get"},
         "/metrics": {"get"},
