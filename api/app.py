@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,8 +19,6 @@ from api.service import Service
 from engine.errors import SlatestreamError
 
 __all__ = ["make_app"]
-
-logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Slates that learn: every slot carries the probability of its item, every event
 moves the policy. Times are integer milliseconds since the epoch, UTC; an event posted without

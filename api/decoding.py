@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from api.problems import ProblemError
+from streams.nesting import DEEPEST, is_too_deep
 
 __all__ = ["decode"]
 
@@ -26,6 +27,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     ProblemError
         ``bad-encoding``, ``bad-json`` or ``bad-request``, the last with the field's pointer.
     """
+    if is_too_deep(body):
+        raise ProblemError("bad-json", f"the body nests deeper than {DEEPEST} levels; flatten it")
     try:
         return decoder.decode(body)
     except UnicodeDecodeError as error:

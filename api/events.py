@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from typing import NamedTuple
 
@@ -25,12 +26,13 @@ from streams.events import (
     encode_event,
 )
 from streams.log.base import CATALOGUE, EVENTS
+from streams.nesting import is_too_deep
 
 __all__ = ["EventsReply", "Refused", "take_events"]
 
 MAX_EVENTS = 1000
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
-JSON = frozenset({"", "application/json"})
+JSON = frozenset({"application/json"})
 PATH = "/v1/events"
 
 
@@ -58,7 +60,7 @@ class _Good(NamedTuple):
     key: str
     value: bytes
     kind: str
-    identity: Hashable
+    identity: Hashable | None  # what a repeat shares with it; None: every one counts
 
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -95,7 +97,9 @@ async def take_events(
         except (ProblemError, BadEventError) as error:
             refused.append(Refused(index=index, problem=problem_of(error).to_problem(PATH)))
             continue
-        if event.identity in seen or event.identity in service.events_seen:
+        if event.identity is None:
+            good.append(event)
+        elif event.identity in seen or event.identity in service.events_seen:
             duplicates += 1
             service.metrics.events.labels(event.kind, "duplicate").inc()
         else:
@@ -115,8 +119,10 @@ async def _log(service: Service, good: list[_Good]) -> None:
         if entries:
             await service.append(topic, entries)
     for event in good:  # acknowledged from here on
-        service.events_seen.add(event.identity)
-        service.metrics.events.labels(event.kind, "accepted").inc()
+        if event.identity is not None:
+            service.events_seen.add(event.identity)
+    for kind, count in Counter(event.kind for event in good).items():
+        service.metrics.events.labels(kind, "accepted").inc(count)
 
 
 def _split(body: bytes, content_type: str) -> tuple[list[bytes], bool]:
@@ -142,7 +148,7 @@ def _split(body: bytes, content_type: str) -> tuple[list[bytes], bool]:
 
 
 def _check(value: bytes, now_ms: int, scope: str) -> _Good:
-    event = decode_event(_stamped(value, now_ms))
+    event = decode_event(value if is_too_deep(value) else _stamped(value, now_ms))
     kind = str(event.__struct_config__.tag)
     if isinstance(event, Control | Tick):
         raise ProblemError(
@@ -180,12 +186,12 @@ def _key(event: Event) -> str:
     return event.request_id if isinstance(event, Feedback | Activation | Impression) else ""
 
 
-def _identity(event: Event) -> Hashable:
+def _identity(event: Event) -> Hashable | None:
     if isinstance(event, Feedback):
         return event.request_id, event.event_id
     if isinstance(event, Impression):
         return event.request_id
-    return object()  # every item, user, pool and activation counts
+    return None
 
 
 def _none_good(refused: list[Refused], *, many: bool) -> ProblemError:

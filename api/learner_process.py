@@ -30,7 +30,8 @@ def main() -> int:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         del number, frame
-        stop.set()
+        # Aside: the main thread may hold the event's lock just now.
+        threading.Thread(target=stop.set).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)

@@ -11,9 +11,11 @@ from api.problems import ProblemError
 
 __all__ = ["RecentKeys", "RecentReplies"]
 
+MAX_BYTES = 64 << 20
+
 
 class _Reply(NamedTuple):
-    request: object
+    request: bytes  # digest
     body: asyncio.Future[bytes]
 
 
@@ -23,15 +25,21 @@ class RecentReplies:
     Parameters
     ----------
     capacity
-        Replies kept; the oldest is forgotten first.
+        Replies kept, as long as they take no more than 64 MiB; the oldest is forgotten first.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
+        self._size = 0  # bytes of the replies kept
         self._replies: OrderedDict[str, _Reply] = OrderedDict()
 
-    async def once(self, key: str, request: object, make: Callable[[], Awaitable[bytes]]) -> bytes:
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    async def once(self, key: str, request: bytes, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return the reply kept under ``key``, or make it; repeats wait for the first.
+
+        ``request`` is a digest of what is asked.
 
         Raises
         ------
@@ -59,8 +67,11 @@ class RecentReplies:
             else:
                 body.cancel()
             raise
-        while len(self._replies) > self._capacity:
-            self._replies.popitem(last=False)
+        self._size += len(body.result())
+        while len(self._replies) > self._capacity or self._size > MAX_BYTES:
+            _, oldest = self._replies.popitem(last=False)
+            if oldest.body.done() and not oldest.body.cancelled() and not oldest.body.exception():
+                self._size -= len(oldest.body.result())
         return body.result()
 
 

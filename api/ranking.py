@@ -17,7 +17,7 @@ from engine.registry import make_policy
 from streams.config import EngineConfig
 from streams.views import View
 
-__all__ = ["Ranked", "RankedSlot", "Ranker", "Reason"]
+__all__ = ["Ranked", "RankedSlot", "Ranker", "Reason", "escape"]
 
 KEYS_KEPT = 1 << 20  # hashes of item ids
 SETS_KEPT = 256  # candidate sets whose rows are known
@@ -81,7 +81,7 @@ class Ranker:
         except SchemaError as error:
             name = _offender(schema, context)
             raise ProblemError(
-                "bad-features", str(error), pointer=f"/context/{_escape(name)}"
+                "bad-features", str(error), pointer=f"/context/{escape(name)}"
             ) from error
 
     def rank(
@@ -202,5 +202,6 @@ def _offender(schema: Schema, context: Context) -> str:
     return ""
 
 
-def _escape(name: str) -> str:
+def escape(name: str) -> str:
+    """Escape a name for a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")

@@ -20,7 +20,7 @@ from api.supervisor import STATUS_FILE
 from engine.kernels import warm_up
 from streams.catalogue import Catalogue
 from streams.config import EngineConfig
-from streams.errors import StoreError
+from streams.errors import LogError, StoreError
 from streams.log.appender import Appender
 from streams.log.base import CATALOGUE
 from streams.log.sqlite import SqliteLog
@@ -36,6 +36,11 @@ logger = logging.getLogger(__name__)
 class Service:
     """Everything the routes work with.
 
+    Parameters
+    ----------
+    first_view
+        Views from this on were published since the service started: its state is restored.
+
     Raises
     ------
     ConfigError
@@ -44,7 +49,8 @@ class Service:
         When the log cannot be opened.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, first_view: int = 1) -> None:
+        self._first_view = first_view
         self.settings = settings
         self.config = EngineConfig.from_dict(settings.engine_settings())
         self.keyring = Keyring(settings.keys)
@@ -59,7 +65,7 @@ class Service:
         self.events_seen = RecentKeys(settings.remember_events)
         Figures(self._figures, self.metrics.registry)
         self._ranker: Ranker | None = None
-        self._compiled = threading.Event()
+        self._log_failing = False
         self._refresher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -102,14 +108,24 @@ class Service:
     @property
     def missing(self) -> list[str]:
         """What readiness still waits for."""
-        waits = {"kernels": self._ranker is None, "view": self.view() is None}
+        view = self.view()
+        restored = view is not None and view.version >= self._first_view
+        waits = {"kernels": self._ranker is None, "view": not restored}
         return [name for name, waiting in waits.items() if waiting]
 
     async def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
         """Append records and wait for their commit; raises ``LogError``."""
-        offsets = await asyncio.wrap_future(self.appender.submit_many(topic, entries))
+        try:
+            offsets = await asyncio.wrap_future(self.appender.submit_many(topic, entries))
+        except LogError as error:
+            if not self._log_failing:
+                logger.warning("records are refused: %s", error)
+            self._log_failing = True
+            raise
+        self._log_failing = False
         if topic == CATALOGUE:
-            self.catalogue.refresh()
+            with contextlib.suppress(LogError):  # committed; the next refresh will read it
+                self.catalogue.refresh()
         return offsets
 
     def _load_kernels(self) -> None:

@@ -178,7 +178,14 @@ def _explain(error: pydantic.ValidationError) -> str:
             hint = _nearest(str(each["loc"][-1]), _fields_at(each["loc"][:-1]))
             told.append(f"{location!r} is no setting{hint}")
         else:
-            told.append(f"{location!r} is {each['input']!r}: {each['msg']}")
+            given = each["input"]
+            if each["loc"][:1] == ("keys",):  # it may be the key itself
+                told.append(
+                    f"{location!r}: {each['msg']}; paste the lines that 'slatestream keys new' "
+                    "prints, never the key"
+                )
+                continue
+            told.append(f"{location!r} is {given!r}: {each['msg']}")
     return "; ".join(told)
 
 

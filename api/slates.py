@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections import Counter
 from typing import Annotated
@@ -11,7 +12,7 @@ from msgspec import Meta
 
 from api.decoding import decode
 from api.problems import ProblemError
-from api.ranking import Ranked, Reason
+from api.ranking import Ranked, Reason, escape
 from api.service import Service
 from streams.catalogue import CandidateSet
 from streams.errors import UnknownPoolError
@@ -28,8 +29,9 @@ class SlateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A request for a slate of ``k`` items of one ``pool``, or of explicit ``candidates``.
 
     ``context`` overlays the user's features of the catalogue. ``request_id`` seeds the draw;
-    repeating it with the same body repeats the reply without logging it again. ``dry_run`` logs
-    nothing.
+    repeating it with the same body repeats the reply without logging it again, as long as this
+    worker remembers it (``remember_requests``); later the joiner takes it for a duplicate.
+    ``dry_run`` logs nothing.
     """
 
     k: Annotated[int, Meta(ge=1, le=MAX_K)]
@@ -90,7 +92,8 @@ async def make_slate(service: Service, body: bytes) -> bytes:
     if request.request_id is None or request.dry_run:
         return await _answer(service, request, request.request_id or uuid.uuid4().hex)
     known = request.request_id
-    return await service.replies.once(known, request, lambda: _answer(service, request, known))
+    digest = hashlib.blake2b(msgspec.json.encode(request, order="deterministic")).digest()
+    return await service.replies.once(known, digest, lambda: _answer(service, request, known))
 
 
 async def _answer(service: Service, request: SlateRequest, request_id: str) -> bytes:
@@ -106,15 +109,18 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
     found = _find_candidates(service, request, now_ms)
     context = _context(service, request)
     again = None if request.exclude else request.pool
-    ranked = service.ranker.rank(
-        service.view(),
-        recommender.policy,
-        context=context,
-        ids=found.ids,
-        request_id=request_id,
-        k=request.k,
-        pool=again,
-    )
+    try:
+        ranked = service.ranker.rank(
+            service.view(),
+            recommender.policy,
+            context=context,
+            ids=found.ids,
+            request_id=request_id,
+            k=request.k,
+            pool=again,
+        )
+    except ProblemError as error:
+        raise _blame_user(request, error) from error
     if not request.dry_run:
         shown = _shown(ranked)
         impression = Impression(
@@ -136,7 +142,7 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
             fallback=ranked.fallback,
         )
         await service.append(EVENTS, [(request_id, encode_event(impression))])
-    _count(service, request.recommender, ranked)
+        _count(service, request.recommender, ranked)
     return _ENCODER.encode(_reply(request, request_id, found, ranked))
 
 
@@ -174,6 +180,15 @@ def _find_candidates(service: Service, request: SlateRequest, now_ms: int) -> Ca
 def _context(service: Service, request: SlateRequest) -> Features:
     user = service.catalogue.user(request.user_id) if request.user_id else None
     return {**user.features, **request.context} if user else request.context
+
+
+def _blame_user(request: SlateRequest, error: ProblemError) -> ProblemError:
+    """Point at the user where a feature that does not fit is the catalogue's, not the caller's."""
+    sent = {f"/context/{escape(name)}" for name in request.context}
+    if error.kind != "bad-features" or any(fault.pointer in sent for fault in error.faults):
+        return error
+    detail = f"user {request.user_id!r} of the catalogue: {error.detail}; put the user anew"
+    return ProblemError(error.kind, detail, pointer="/user_id")
 
 
 def _shown(ranked: Ranked) -> tuple[ShownItem, ...]:

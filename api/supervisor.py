@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import IO
 from api.children import EXIT_CONFIG
 from api.settings import Settings
 from engine.errors import ConfigError
+from streams.heads import published_views
 
 __all__ = ["STATUS_FILE", "Child", "Supervisor", "listen", "lock_data_dir"]
 
@@ -33,6 +33,7 @@ LOCK_FILE = "service.lock"
 SINGLE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 STEADY_SECONDS = 5.0  # a child that lived this long is started again at once
 LONGEST_PAUSE = 2.0
+TEND_SECONDS = 0.05
 STOP_SECONDS = 10.0
 PATIENCE = 3.0  # for the port and the lock of a service that was just killed
 
@@ -171,12 +172,12 @@ class Supervisor:
         self.settings = settings
         fd = listener.fileno()
         self.address: tuple[str, int] = listener.getsockname()[:2]
+        first_view = published_views(settings.data_dir) + 1  # older ones are of an earlier run
         run = [sys.executable, "-P", "-m"]  # -P: a folder named api where we stand is not ours
         self.children = (
             Child("learner", [*run, "api.learner_process"]),
-            Child("api", [*run, "api.worker", str(fd)], [fd]),
+            Child("api", [*run, "api.worker", str(fd), str(first_view)], [fd]),
         )
-        self._wake = threading.Event()
         self._stopping = False
         self._settings_line = settings.model_dump_json().encode() + b"\n"
         self._environment = os.environ | dict.fromkeys(SINGLE_THREAD, "1")
@@ -185,13 +186,11 @@ class Supervisor:
         """Run until SIGTERM or SIGINT; returns the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGCHLD, self._on_child)
         code = 0
         try:
             while not self._stopping and not code:
                 code = self._tend()
-                self._wake.wait(0.1)
-                self._wake.clear()
+                time.sleep(TEND_SECONDS)
         finally:
             for child in reversed(self.children):  # the API first: the learner sees its last
                 child.stop()
@@ -204,11 +203,11 @@ class Supervisor:
         for child in self.children:
             code = child.ended()
             if code is not None and not self._stopping:
+                if code == EXIT_CONFIG:
+                    return EXIT_CONFIG
                 changed = True
                 child.restarts += 1
                 logger.warning("%s ended with code %d: starting it again", child.name, code)
-                if code == EXIT_CONFIG:
-                    return EXIT_CONFIG
             if child.due and not self._stopping:
                 changed = True
                 child.start(self._settings_line, self._environment)
@@ -233,9 +232,4 @@ class Supervisor:
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self._stopping = True
-        self._wake.set()
-
-    def _on_child(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._wake.set()
+        self._stopping = True  # and nothing else: the main thread may hold any lock just now

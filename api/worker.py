@@ -23,7 +23,7 @@ def main() -> int:
     start_logging("api")
     try:
         settings = receive_settings()
-        service = Service(settings)
+        service = Service(settings, first_view=int(sys.argv[2]))
     except ConfigError as error:
         sys.stderr.write(f"slatestream: {error}\n")
         return EXIT_CONFIG

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from streams.errors import BadEventError
+from streams.nesting import DEEPEST, is_too_deep
 
 __all__ = [
     "Activation",
@@ -189,6 +190,8 @@ def decode_event(value: bytes) -> Event:
         ``schema`` (missing or unknown field, wrong type) or ``value`` (a number or an id out of
         its range; NaN and infinities are not JSON and come out as ``json``).
     """
+    if is_too_deep(value):
+        raise BadEventError("json", f"nested deeper than {DEEPEST} levels; flatten it")
     try:
         return _DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

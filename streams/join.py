@@ -60,7 +60,7 @@ class Joiner:
         self.dead: list[DeadLetter] = []
         self._closed = ClosedRequests()
         self._open: dict[str, Window] = {}
-        self._early: dict[str, list[Early]] = {}
+        self._early: dict[str, dict[int, Early]] = {}  # by request id and offset
         self._agenda = Agenda()
         self._configs = ConfigHistory(start.offset, start.config)
         self._skipped: dict[str, int] = {}
@@ -98,7 +98,7 @@ class Joiner:
             held["impression"] += not window.settled
             held["feedback"] += window.unlearned
         for waiting in self._early.values():
-            for early in waiting:
+            for early in waiting.values():
                 held[_name(early.event)] += 1
         return {kind: n for kind, n in held.items() if n}
 
@@ -169,7 +169,7 @@ class Joiner:
 
     def _drop_early(self, early: Early) -> None:
         waiting = self._early[early.event.request_id]
-        waiting.remove(early)
+        del waiting[early.offset]
         if not waiting:
             del self._early[early.event.request_id]
         self.counts.settle(_name(early.event), "orphan", held=True)
@@ -192,7 +192,7 @@ class Joiner:
         else:
             deadline = self.clock + self.config.longest_window_ms
             early = Early(event, record.offset, self.clock, deadline)
-            self._early.setdefault(event.request_id, []).append(early)
+            self._early.setdefault(event.request_id, {})[record.offset] = early
             self._agenda.track(early, record.offset, self.clock)
             self.counts.hold(name)
 
@@ -216,7 +216,8 @@ class Joiner:
             self.counts.settle("impression", "filtered")
         else:
             self.counts.hold("impression")
-        self._adopt(window, self._early.pop(impression.request_id, []), record.offset)
+        waiting = self._early.pop(impression.request_id, {})
+        self._adopt(window, list(waiting.values()), record.offset)
 
     def _adopt(self, window: Window, waiting: list[Early], offset: int) -> None:
         start = (window.offset, window.started)

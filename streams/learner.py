@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from streams.store import Store
 from streams.views import ViewWriter
 
 __all__ = ["Learner"]
+
+logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.02
 TICK_GRACE_MS = 100
@@ -249,6 +252,8 @@ class Learner:
                     self._commit_and_publish(on_publish)
             except (LogError, StoreError) as error:
                 # A full disk or a lock may pass; nothing is lost, because nothing was committed.
+                if self.trouble is None:
+                    logger.warning("learning waits: %s", error)
                 self.trouble = error
                 stop.wait(commit_interval)
         self._commit_and_publish(on_publish)
@@ -258,6 +263,8 @@ class Learner:
             self.publish()
             if on_publish is not None:
                 on_publish(self)
+        if self.trouble is not None:
+            logger.warning("learning goes on")
         self.trouble = None
 
     def _catch_up(self, end: int) -> None:

@@ -198,7 +198,9 @@ class Store:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError, msgspec.DecodeError) as error:
-            raise StoreError(f"cannot {verb} store {self._name}: {error}") from error
+            cause = getattr(error, "orig", None) or error
+            hint = "; move it away to learn anew from the log" if verb == "open" else ""
+            raise StoreError(f"cannot {verb} store {self._name}: {cause}{hint}") from error
 
 
 def _prepare_sqlite(engine: Engine, durability: str) -> None:

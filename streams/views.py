@@ -23,11 +23,11 @@ from engine.errors import SlatestreamError
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import StoreError
+from streams.heads import HEAD
 
 __all__ = ["View", "ViewReader", "ViewWriter"]
 
 RETRIES = 20
-HEAD = "views.head"
 MANIFEST = "manifest.json"
 
 

@@ -119,7 +119,7 @@ def test_a_body_beyond_the_limit_is_not_read(http):
         for _ in range(100):
             yield b" " * 1024
 
-    reply = http.post(path, content=endless())
+    reply = http.post(path, content=endless(), headers={"content-type": "application/json"})
     check(reply, 413, "body-too-large", path)
 
 

@@ -87,7 +87,8 @@ def test_a_broken_line_does_not_take_its_neighbours_along(http):
 
 def test_broken_utf8_within_an_array_is_pointed_at(http):
     good = json.dumps(feedback()).encode()
-    reply = http.post("/v1/events", content=b"[" + good + b',{"type":"feedback","kind":"\xff"}]')
+    body = b"[" + good + b',{"type":"feedback","kind":"\xff"}]'
+    reply = http.post("/v1/events", content=body, headers={"content-type": "application/json"})
     assert reply.status_code == 207
     ((index, problem),) = [tuple(each.values()) for each in reply.json()["results"]]
     assert (index, problem["errors"][0]["code"]) == (1, "encoding")
@@ -165,3 +166,24 @@ def test_clicks_move_the_belief_of_an_item(http):
     assert liked["high"] - liked["low"] < start["high"] - start["low"]
     slate = http.post("/v1/slates", json={**ask, "k": 1}).json()["slate"]
     assert slate[0]["reason"] in {"exploit", "explore"}
+
+
+def test_a_deeply_nested_event_is_refused_and_its_neighbours_taken(service, http):
+    good = feedback()
+    deep = b'{"q":' + b"[" * 1500 + b"]" * 1500 + b"}"
+    lines = json.dumps(good).encode() + b"\n" + deep
+    headers = {"content-type": "application/x-ndjson"}
+    reply = http.post("/v1/events", content=lines, headers=headers)
+    assert reply.status_code == 207
+    assert [each["index"] for each in reply.json()["results"]] == [1]
+    assert len(events_of(service, good["request_id"])) == 1
+    for path in ("/v1/slates", "/v1/events"):
+        body = b"[" * 5000
+        reply = http.post(path, content=body, headers={"content-type": "application/json"})
+        assert reply.status_code in {400, 422}
+
+
+def test_a_body_of_no_stated_type_is_refused(http):
+    """As a page of another site may send one without being asked."""
+    for path in ("/v1/slates", "/v1/events"):
+        assert http.post(path, content=b"{}").status_code == 415

@@ -117,3 +117,19 @@ def test_what_was_learned_outlives_a_restart(running):
     running.start()
     with httpx.Client(base_url=running.url, timeout=30) as http:
         assert learned(http) == before
+
+
+def test_views_of_an_earlier_run_do_not_make_a_service_ready(running):
+    running.start()
+    assert running.stop() == 0
+    for name in ("state.db", "state.db-wal", "state.db-shm"):
+        (running.data_dir / name).unlink(missing_ok=True)
+    (running.data_dir / "state.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(AssertionError, match="did not come about"):
+        running.start(seconds=6)
+    with prepare(running) as http:
+        assert http.get("/health/ready").json()["waiting_for"] == ["view"]
+        slate = http.post("/v1/slates", json=ASK).json()
+        assert slate["fallback"] is None, "what was learned before still serves"
+    assert "move it away to learn anew" in running.errors.read_text()
+    assert "sqlalche" not in running.errors.read_text()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from api.memory import RecentKeys, RecentReplies
+from api.memory import MAX_BYTES, RecentKeys, RecentReplies
 from api.problems import ProblemError
 
 
@@ -23,7 +23,7 @@ def test_concurrent_repeats_wait_for_one_reply():
             return b"reply"
 
         replies = RecentReplies(10)
-        bodies = await asyncio.gather(*(replies.once("a", "same", make) for _ in range(5)))
+        bodies = await asyncio.gather(*(replies.once("a", b"same", make) for _ in range(5)))
         return made, bodies
 
     assert run(scene()) == (1, [b"reply"] * 5)
@@ -35,8 +35,8 @@ def test_another_request_under_the_same_id_is_refused():
             return b"reply"
 
         replies = RecentReplies(10)
-        await replies.once("a", "one", make)
-        await replies.once("a", "two", make)
+        await replies.once("a", b"one", make)
+        await replies.once("a", b"two", make)
 
     with pytest.raises(ProblemError) as refused:
         run(scene())
@@ -53,9 +53,9 @@ def test_a_failure_reaches_all_who_wait_and_is_forgotten():
             return b"reply"
 
         replies = RecentReplies(10)
-        calls = (replies.once("a", "same", fail) for _ in range(3))
+        calls = (replies.once("a", b"same", fail) for _ in range(3))
         failed = await asyncio.gather(*calls, return_exceptions=True)
-        return [type(each) for each in failed], await replies.once("a", "other", make)
+        return [type(each) for each in failed], await replies.once("a", b"other", make)
 
     assert run(scene()) == ([ProblemError] * 3, b"reply")
 
@@ -87,3 +87,16 @@ def test_recent_keys_are_bounded():
     nothing = RecentKeys(0)
     nothing.add(1)
     assert 1 not in nothing
+
+
+def test_large_replies_are_bounded_by_their_bytes():
+    async def scene():
+        async def make():
+            return bytes(MAX_BYTES // 3)
+
+        replies = RecentReplies(1000)
+        for number in range(6):
+            await replies.once(str(number), b"", make)
+        return len(replies)
+
+    assert run(scene()) == 3

@@ -84,6 +84,13 @@ def test_what_is_wrong_is_named(file, text, says):
     assert says in refusal(file, text)
 
 
+def test_a_key_pasted_for_its_hash_is_not_repeated(file):
+    secret = "sk_" + "s" * 40
+    said = refusal(file, f'[[keys]]\nname = "a"\nscope = "serve"\nsha256 = "{secret}"')
+    assert secret not in said
+    assert "slatestream keys new" in said
+
+
 def test_a_missing_file_is_refused(file):
     with pytest.raises(ConfigError, match="slatestream init"):
         read_settings(file)

@@ -107,3 +107,25 @@ def test_items_not_available_are_not_shown(http):
     body = http.post("/v1/slates", json=ask).json()
     assert body["slate"][0]["item_id"] == "base0"
     assert body["missing_ids"] == ["future", "past"]
+
+
+def test_a_user_s_own_features_are_blamed_on_the_user(http):
+    assert http.put("/v1/users/odd", json={"features": {"hour": "evening"}}).status_code == 200
+    reply = http.post("/v1/slates", json={"k": 1, "pool": "base", "user_id": "odd"})
+    assert reply.status_code == 422
+    (error,) = reply.json()["errors"]
+    assert error["pointer"] == "/user_id"
+    assert "odd" in error["detail"]
+    mine = {"k": 1, "pool": "base", "user_id": "odd", "context": {"hour": 3}}
+    assert http.post("/v1/slates", json=mine).status_code == 200
+
+
+def test_dry_runs_are_not_counted_as_served(http):
+    def served():
+        lines = http.get("/metrics").text.splitlines()
+        return sum(float(x.split()[-1]) for x in lines if x.startswith("slatestream_slates_total{"))
+
+    http.post("/v1/slates", json={"k": 1, "pool": "base"})
+    before = served()
+    http.post("/v1/slates", json={"k": 1, "pool": "base", "dry_run": True})
+    assert served() == before

@@ -3,6 +3,7 @@
 import pytest
 
 from streams.events import Activation, Item, Tick
+from streams.log.base import Record
 from tests.streams.cases import DEVICE, HOUR, START, Bench, click, impression, settings
 
 SEEN = impression("r")  # shows a and b
@@ -226,3 +227,12 @@ def test_a_fixed_joiner_passes_control_records_over():
     bench.at(0, settings(DEVICE).to_control(0)).at(1, SEEN).tick(30)
     assert bench.joiner.outcomes[0].x.tolist() == [1.0, -1.5]
     assert bench.fates("control") == {"consumed": 1, "applied": 1}
+
+
+def test_many_early_records_of_one_request_expire_at_once():
+    bench = Bench(settings(window=2))
+    for number in range(20_000):
+        record = Record(number, START, "", b"")
+        bench.joiner.add(record, click("never", event_id=str(number)))
+    bench.tick(5)
+    assert bench.fates("feedback") == {"consumed": 20_000, "orphan": 20_000}
