@@ -117,32 +117,26 @@ def test_greedy_marks_the_highest_mean_left():
     assert greedy.tolist() == [[True, False], [True, True]]
 
 
-def test_quadrature_holds_its_bound_over_eight_decades_of_spread():
+def worst_error(beta, p, q, picks, twin):
+    """Largest error of a slate's probabilities, slot by slot."""
+    stated, left, worst = np.empty((1, len(picks))), list(range(len(p))), 0.0
+    integrate_wins(beta, p, q, np.array([0, len(p)]), np.array([picks]), stated)
+    for slot, pick in enumerate(picks):
+        true = twin(p[left], q[left], left.index(pick))
+        worst = max(worst, abs(true - stated[0, slot]))
+        left.remove(pick)
+    return worst
+
+
+def test_normal_quadrature_holds_its_bound_over_eight_decades_of_spread():
     rng, worst = RNG(0), 0.0
     for _ in range(60):
         m = int(rng.integers(2, 25))
         mean = rng.normal(size=m) * 10 ** rng.uniform(-3, 0)
         sd = 10 ** rng.uniform(-rng.uniform(0, 8), 0, size=m)
-        picks = rng.permutation(m)[None, : min(m, 4)]
-        stated = np.empty(picks.shape)
-        integrate_wins(False, mean, sd, np.array([0, m]), picks, stated)
-        left = list(range(m))
-        for slot, pick in enumerate(picks[0]):
-            true = naive.normal_win(mean[left], sd[left], left.index(pick))
-            worst = max(worst, abs(true - stated[0, slot]))
-            left.remove(pick)
+        picks = rng.permutation(m)[:4]
+        worst = max(worst, worst_error(False, mean, sd, picks, naive.normal_win))
     assert worst < 1e-8, "the bound stated to users is 1e-6"
-
-
-def test_quadrature_of_all_candidates_sums_to_one():
-    rng = RNG(5)
-    mean, sd = rng.normal(size=300) * 0.1, np.exp(rng.normal(size=300)) * 0.1
-    total = 0.0
-    for pick in range(300):
-        wins = np.empty((1, 1))
-        integrate_wins(False, mean, sd, np.array([0, 300]), np.array([[pick]]), wins)
-        total += wins[0, 0]
-    assert abs(total - 1) < 1e-7
 
 
 def test_beta_quadrature_holds_its_bound_from_the_prior_to_ten_thousands_of_clicks():
@@ -156,15 +150,20 @@ def test_beta_quadrature_holds_its_bound_from_the_prior_to_ten_thousands_of_clic
             a, b = np.full(m, 1.0), 1.0 + np.floor(seen)
         if trial % 7 == 0:
             a, b = np.full(m, 0.05), np.full(m, 0.2)
-        picks = rng.permutation(m)[None, : min(m, 3)]
-        stated = np.empty(picks.shape)
-        integrate_wins(True, a, b, np.array([0, m]), picks, stated)
-        left = list(range(m))
-        for slot, pick in enumerate(picks[0]):
-            true = naive.beta_win(a[left], b[left], left.index(pick))
-            worst = max(worst, abs(true - stated[0, slot]))
-            left.remove(pick)
+        picks = rng.permutation(m)[:3]
+        worst = max(worst, worst_error(True, a, b, picks, naive.beta_win))
     assert worst < 1e-7, "the bound stated to users is 1e-6"
+
+
+def test_quadrature_of_all_candidates_sums_to_one():
+    rng = RNG(5)
+    mean, sd = rng.normal(size=300) * 0.1, np.exp(rng.normal(size=300)) * 0.1
+    total = 0.0
+    for pick in range(300):
+        wins = np.empty((1, 1))
+        integrate_wins(False, mean, sd, np.array([0, 300]), np.array([[pick]]), wins)
+        total += wins[0, 0]
+    assert abs(total - 1) < 1e-7
 
 
 @pytest.mark.parametrize("beta", [False, True])
