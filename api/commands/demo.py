@@ -30,7 +30,7 @@ def demo(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Start the service with simulated visitors, and watch it learn; 1 when a record is lost."""
+    """Start the service with simulated visitors, and watch it learn; 1 when anything failed."""
     directory = kernel_cache.use(None)
     if not kernel_cache.is_filled(directory):
         say("compiling kernels (once for this release and CPU) …")
@@ -43,7 +43,7 @@ def demo(
         print_json(summary)
     else:
         _print(summary)
-    if not summary.conservation["exact"]:
+    if summary.errors or not summary.conservation["exact"]:
         raise typer.Exit(1)
 
 

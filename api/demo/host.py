@@ -79,6 +79,7 @@ async def host_service(folder: Path, file: Path) -> AsyncIterator[tuple[str, int
         process = subprocess.Popen(  # noqa: S603
             [*command, "serve", "--config", str(file), "--while-stdin"],
             stdin=subprocess.PIPE,
+            stdout=errors,  # ours is for the summary alone
             stderr=errors,
             env=ours,
             start_new_session=True,  # Ctrl-C is for us: the service stops after the last count
@@ -102,15 +103,24 @@ async def _wait_ready(
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            lines = told.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            message = lines[-1].removeprefix("slatestream: ") if lines else "it said nothing"
-            kind = ConfigError if process.returncode == 2 else DemoError
-            raise kind(message)
+            if process.returncode == 2:
+                raise ConfigError(_tail(told, 1).removeprefix("slatestream: "))
+            raise DemoError(
+                f"the service ended with code {process.returncode}. It said:\n{_tail(told)}"
+            )
         address = _read_address(status)
         if address and await _is_ready(address):
             return address
         await asyncio.sleep(0.05)
-    raise DemoError(f"the service was not ready after {START_SECONDS:.0f} s; see {told}")
+    raise DemoError(
+        f"the service was not ready after {START_SECONDS:.0f} s. It said:\n{_tail(told)}"
+    )
+
+
+def _tail(told: Path, lines: int = 20) -> str:
+    # The file goes with the demo's folder: what it says must be said now.
+    text = told.read_text(encoding="utf-8", errors="replace").strip()
+    return "\n".join(text.splitlines()[-lines:]) or "nothing"
 
 
 def _read_address(status: Path) -> tuple[str, int] | None:

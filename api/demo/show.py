@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,14 +105,14 @@ async def settle(client: Client) -> dict[str, Any]:
     deadline = time.monotonic() + SETTLE_SECONDS
     told: dict[str, Any] = {"exact": False, "counts": {}}
     while time.monotonic() < deadline:
-        try:
-            model = (await client.get("/v1/model")).json()
-        except ClientError:
-            break
-        told = model["conservation"]
-        waiting = sum(fates["pending"] for fates in told["counts"].values())
-        if not waiting and model["offsets"].get("0") == model["end"]:
-            break
+        with contextlib.suppress(ClientError):  # being replaced: it comes back
+            reply = await client.get("/v1/model")
+            if reply.status == 200:
+                model = reply.json()
+                told = model["conservation"]
+                waiting = sum(fates["pending"] for fates in told["counts"].values())
+                if not waiting and model["offsets"].get("0") == model["end"]:
+                    break
         await asyncio.sleep(0.1)
     return told
 

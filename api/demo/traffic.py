@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,15 @@ ARRIVAL_SECONDS = 0.5  # how often the shelves are looked at
 DAY_SECONDS = 24.0
 MOST_AT_ONCE = 64
 LATENCIES_KEPT = 100_000
+RESEND_SECONDS = 0.5
+MOST_SENDINGS = 6
+
+
+class _Click(NamedTuple):
+    due: float
+    number: int  # orders clicks due at once
+    event: dict[str, Any]
+    sendings: int = 0
 
 
 @dataclass(slots=True)
@@ -83,7 +92,7 @@ class Traffic:
         self._start_time = time.monotonic()
         self._groups = [group_of(seed, visitor) for visitor in range(visitors)]
         self._item_ids: tuple[str, ...] = ()
-        self._outbox: list[tuple[float, int, dict[str, Any]]] = []
+        self._outbox: list[_Click] = []
         self._number = itertools.count()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -143,16 +152,27 @@ class Traffic:
                 "slot": slot,
                 "kind": "click",
             }
-            heapq.heappush(self._outbox, (now + delay, next(self._number), event))
+            heapq.heappush(self._outbox, _Click(now + delay, next(self._number), event))
 
     async def _post_clicks(self, stop: asyncio.Event) -> None:
         while self._outbox or self._running or not stop.is_set():
-            due: list[dict[str, Any]] = []
-            while self._outbox and self._outbox[0][0] <= time.monotonic() and len(due) < 1000:
-                due.append(heapq.heappop(self._outbox)[2])
-            if due and await self._expect(202, "POST", "/v1/events", due) is not None:
-                self.events += len(due)
+            due: list[_Click] = []
+            while self._outbox and self._outbox[0].due <= time.monotonic() and len(due) < 1000:
+                due.append(heapq.heappop(self._outbox))
+            if due:
+                await self._send_clicks(due)
             await asyncio.sleep(FLUSH_SECONDS)
+
+    async def _send_clicks(self, due: list[_Click]) -> None:
+        events = [click.event for click in due]
+        if await self._expect(202, "POST", "/v1/events", events) is not None:
+            self.events += len(due)
+            return
+        later = time.monotonic() + RESEND_SECONDS
+        for click in due:  # their event ids make it safe to send them again
+            if click.sendings + 1 < MOST_SENDINGS:
+                again = click._replace(due=later, sendings=click.sendings + 1)
+                heapq.heappush(self._outbox, again)
 
     @property
     def _elapsed(self) -> float:
