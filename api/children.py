@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 
 import pydantic
 
 from api.settings import Settings
 from engine.errors import ConfigError
 
-__all__ = ["EXIT_CONFIG", "receive_settings", "start_logging", "watch_supervisor"]
+__all__ = [
+    "EXIT_CONFIG",
+    "receive_settings",
+    "start_logging",
+    "stop_on_signals",
+    "watch_supervisor",
+]
 
 EXIT_CONFIG = 2  # the configuration cannot work: starting again would not help
 GRACE_SECONDS = 2.5  # less than a new service waits for the port
@@ -50,6 +59,28 @@ def watch_supervisor(stop: Callable[[], None], grace: float | None = GRACE_SECON
             timer.start()
 
     threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """Call ``stop`` on SIGTERM and SIGINT, from a thread of its own.
+
+    A handler runs within the main thread, which may hold any lock just then, those of ``stop``
+    included; so it does nothing, and a thread reads of the signal in the interpreter's pipe.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+
+    def watch() -> None:
+        while reader.recv(64) and writer.fileno() >= 0:  # both ends live as long as we do
+            stop()
+
+    def ignore(number: int, frame: FrameType | None) -> None:
+        del number, frame
+
+    threading.Thread(target=watch, name="signal-watch", daemon=True).start()
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ignore)
 
 
 def start_logging(name: str) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
-from types import FrameType
 
-from api.children import EXIT_CONFIG, receive_settings, start_logging, watch_supervisor
+from api.children import (
+    EXIT_CONFIG,
+    receive_settings,
+    start_logging,
+    stop_on_signals,
+    watch_supervisor,
+)
 from api.settings import Settings
 from engine.errors import ConfigError, SlatestreamError
 from engine.kernels import warm_up
@@ -27,14 +31,7 @@ def main() -> int:
     """Learn until told to stop; returns the exit code."""
     start_logging("learner")
     stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        # Aside: the main thread may hold the event's lock just now.
-        threading.Thread(target=stop.set).start()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    stop_on_signals(stop.set)
     try:
         settings = receive_settings()
         watch_supervisor(stop.set)

@@ -16,6 +16,11 @@ MAX_BYTES = 64 << 20
 
 class _Reply(NamedTuple):
     request: bytes  # digest
+    body: bytes
+
+
+class _Making(NamedTuple):
+    request: bytes
     body: asyncio.Future[bytes]
 
 
@@ -32,6 +37,7 @@ class RecentReplies:
         self._capacity = capacity
         self._size = 0  # bytes of the replies kept
         self._replies: OrderedDict[str, _Reply] = OrderedDict()
+        self._making: dict[str, _Making] = {}  # never forgotten: a repeat must wait for its first
 
     def __len__(self) -> int:
         return len(self._replies)
@@ -47,32 +53,44 @@ class RecentReplies:
             ``request-id-reused`` when the reply kept answers another request.
         """
         kept = self._replies.get(key)
+        making = self._making.get(key)
+        known = kept or making
+        if known is not None and known.request != request:
+            raise ProblemError(
+                "request-id-reused",
+                f"request_id {key!r} was answered before, for another body",
+                pointer="/request_id",
+            )
         if kept is not None:
-            if kept.request != request:
-                raise ProblemError(
-                    "request-id-reused",
-                    f"request_id {key!r} was answered before, for another body",
-                    pointer="/request_id",
-                )
-            return await asyncio.shield(kept.body)
+            return kept.body
+        if making is not None:
+            return await asyncio.shield(making.body)
+        body = await self._make(key, request, make)
+        self._keep(key, _Reply(request, body))
+        return body
+
+    async def _make(self, key: str, request: bytes, make: Callable[[], Awaitable[bytes]]) -> bytes:
         body: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._replies[key] = _Reply(request, body)
+        self._making[key] = _Making(request, body)
         try:
             body.set_result(await make())
         except BaseException as error:
-            self._replies.pop(key, None)
             if isinstance(error, Exception):
                 body.set_exception(error)
                 body.exception()  # marks it as seen: there may be no one else waiting
             else:
                 body.cancel()
             raise
-        self._size += len(body.result())
+        finally:
+            del self._making[key]
+        return body.result()
+
+    def _keep(self, key: str, reply: _Reply) -> None:
+        self._replies[key] = reply
+        self._size += len(reply.body)
         while len(self._replies) > self._capacity or self._size > MAX_BYTES:
             _, oldest = self._replies.popitem(last=False)
-            if oldest.body.done() and not oldest.body.cancelled() and not oldest.body.exception():
-                self._size -= len(oldest.body.result())
-        return body.result()
+            self._size -= len(oldest.body)
 
 
 class RecentKeys:

@@ -199,7 +199,9 @@ class Store:
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError, msgspec.DecodeError) as error:
             cause = getattr(error, "orig", None) or error
-            hint = "; move it away to learn anew from the log" if verb == "open" else ""
+            # The plain class is SQLite's for a damaged file; locks and full disks are others.
+            damaged = type(cause) is sqlite3.DatabaseError
+            hint = "; move it away to learn anew from the log" if damaged else ""
             raise StoreError(f"cannot {verb} store {self._name}: {cause}{hint}") from error
 
 

@@ -24,7 +24,8 @@ data_dir = "slatestream-data" # log.db (events), state.db (what was learned), vi
 durability = "process"        # "power": an event survives a power cut too, each append is synced
 commit_interval_ms = 500      # how often learned state is committed and served
 max_body_bytes = 1048576
-remember_requests = 10000     # replies kept, so that a repeated request_id repeats its reply
+remember_requests = 10000     # replies kept, so that a repeated request_id repeats its reply;
+                              # in memory (64 MiB at most), until the API worker is replaced
 remember_events = 100000      # event ids kept, so that a repeat is answered as duplicate
 
 # A policy: MODEL-EXPLORATION with settings. Models: linear, beta. Explorations: greedy, epsilon,

@@ -79,6 +79,56 @@ def test_the_oldest_reply_is_forgotten_first():
     assert run(scene()) == ["a", "b", "c", "a"]
 
 
+@pytest.mark.parametrize("capacity", [0, 1])
+def test_replies_forgotten_while_they_are_made_do_not_fill_the_memory(capacity):
+    async def scene():
+        replies = RecentReplies(capacity)
+
+        async def make():
+            await asyncio.sleep(0)
+            return bytes(MAX_BYTES // 3)
+
+        async def fail():
+            await asyncio.sleep(0)
+            raise ProblemError("starting", "not yet")
+
+        for number in range(5):
+            calls = [replies.once(f"{number}/{n}", b"", make) for n in range(3)]
+            calls += [replies.once(f"{number}/failing", b"", fail)]
+            told = await asyncio.gather(*calls, return_exceptions=True)
+            assert [isinstance(each, bytes) for each in told] == [True, True, True, False]
+        return len(replies)
+
+    assert run(scene()) == capacity
+
+
+def test_a_repeat_waits_for_its_first_though_others_took_the_room():
+    async def scene():
+        go = asyncio.Event()
+        made = []
+
+        def maker(name):
+            async def make():
+                made.append(name)
+                if name == "slow":
+                    await go.wait()
+                return name.encode()
+
+            return make
+
+        replies = RecentReplies(1)
+        first = asyncio.create_task(replies.once("slow", b"", maker("slow")))
+        await asyncio.sleep(0)
+        for number in range(3):
+            await replies.once(str(number), b"", maker(str(number)))
+        again = asyncio.create_task(replies.once("slow", b"", maker("slow")))
+        await asyncio.sleep(0)
+        go.set()
+        return await asyncio.gather(first, again), made.count("slow")
+
+    assert run(scene()) == ([b"slow", b"slow"], 1)
+
+
 def test_recent_keys_are_bounded():
     keys = RecentKeys(3)
     for number in range(5):

@@ -179,3 +179,15 @@ def test_commits_are_there_when_the_file_is_opened_again(tmp_path, durability):
     again = Store(tmp_path / "state.db")
     assert again.claim("events", 0, "log").next_offset == 9
     again.close()
+
+
+def test_only_a_damaged_file_is_to_be_moved_away(tmp_path):
+    path = tmp_path / "state.db"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError) as damaged:
+        Store(path)
+    assert "file is not a database; move it away to learn anew" in str(damaged.value)
+    assert "sqlalche" not in str(damaged.value)
+    with pytest.raises(StoreError) as absent:  # what is learned there may be quite all right
+        Store(tmp_path / "nowhere" / "state.db")
+    assert "move it away" not in str(absent.value)
