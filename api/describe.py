@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from fastapi import FastAPI
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Keyring
-from api.problems import Problem
+from api.problems import Problem, ProblemError
 
 __all__ = ["Handler", "RawRoute", "add_route", "install_openapi"]
 
@@ -62,6 +63,7 @@ def add_route(
     """
 
     async def guarded(request: Request) -> Response:
+        _check_path(request.scope.get("raw_path") or b"")
         if keyring:
             server = request.scope.get("server")
             keyring.refuse_foreign(request.headers, server[0] if server else "")
@@ -115,6 +117,18 @@ def install_openapi(app: FastAPI, types: Sequence[Any]) -> None:
         return app.openapi_schema
 
     app.openapi = describe  # type: ignore[method-assign]
+
+
+def _check_path(raw: bytes) -> None:
+    # What was decoded of it holds U+FFFD in place of the broken bytes: another id.
+    if b"%" not in raw:
+        return
+    try:
+        path = unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError as error:
+        raise ProblemError("bad-encoding", f"the path is not UTF-8: {error}") from error
+    if "\0" in path:
+        raise ProblemError("bad-encoding", "the path holds the character NUL; no id does")
 
 
 def _schema(kind: Any) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _split(body: bytes, content_type: str) -> tuple[list[bytes], bool]:
         values, many = [line for line in body.split(b"\n") if line.strip()], True
     elif kind in JSON:
         many = body.lstrip()[:1] == b"["
-        values = [bytes(raw) for raw in decode(_ARRAY, body)] if many else [body]
+        values = [bytes(raw) for raw in decode(_ARRAY, body, check_text=False)] if many else [body]
     else:
         raise ProblemError(
             "unsupported-media-type",

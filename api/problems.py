@@ -28,7 +28,7 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[str, Kind] = {
-    "bad-encoding": Kind(400, "Body is not UTF-8", "Send JSON encoded as UTF-8."),
+    "bad-encoding": Kind(400, "Text is not UTF-8", "Send UTF-8, in the body and in the path."),
     "bad-json": Kind(400, "Body is not JSON", "Send one JSON document; NaN is not JSON."),
     "bad-request": Kind(422, "Request is not valid", "The pointer names the offending field."),
     "bad-event": Kind(422, "Event is not valid", "The event contract says what each type holds."),

@@ -15,9 +15,10 @@ from engine.features import Context, Schema
 from engine.policy import Candidates, Posterior, Requests, Slates, hash_key
 from engine.registry import make_policy
 from streams.config import EngineConfig
+from streams.refusals import escape
 from streams.views import View
 
-__all__ = ["Ranked", "RankedSlot", "Ranker", "Reason", "escape"]
+__all__ = ["Ranked", "RankedSlot", "Ranker", "Reason"]
 
 KEYS_KEPT = 1 << 20  # hashes of item ids
 SETS_KEPT = 256  # candidate sets whose rows are known
@@ -200,8 +201,3 @@ def _offender(schema: Schema, context: Context) -> str:
         except SchemaError:
             return name
     return ""
-
-
-def escape(name: str) -> str:
-    """Escape a name for a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")

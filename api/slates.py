@@ -12,12 +12,13 @@ from msgspec import Meta
 
 from api.decoding import decode
 from api.problems import ProblemError
-from api.ranking import Ranked, Reason, escape
+from api.ranking import Ranked, Reason
 from api.service import Service
 from streams.catalogue import CandidateSet
 from streams.errors import UnknownPoolError
 from streams.events import Features, Id, Impression, ShownItem, encode_event
 from streams.log.base import EVENTS
+from streams.refusals import escape
 
 __all__ = ["SlateReply", "SlateRequest", "Slot", "make_slate"]
 

@@ -6,7 +6,6 @@ feedback, controls and ticks; ``catalogue`` holds items, users and pools.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +13,7 @@ from msgspec import Meta
 
 from streams.errors import BadEventError
 from streams.nesting import DEEPEST, is_too_deep
+from streams.refusals import explain, holds_nul
 
 __all__ = [
     "Activation",
@@ -176,8 +176,6 @@ Event = Impression | Activation | Feedback | Control | Tick | Item | User | Pool
 
 _DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _ENCODER = msgspec.json.Encoder()
-_WHERE = re.compile(r"`\$(.*?)`$")
-_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(.*?)`")
 
 
 def decode_event(value: bytes) -> Event:
@@ -188,14 +186,17 @@ def decode_event(value: bytes) -> Event:
     BadEventError
         With reason ``encoding`` (broken UTF-8), ``json``, ``type`` (no or unknown event type),
         ``schema`` (missing or unknown field, wrong type) or ``value`` (a number or an id out of
-        its range; NaN and infinities are not JSON and come out as ``json``).
+        its range, a NUL; NaN and infinities are not JSON and come out as ``json``).
     """
     if is_too_deep(value):
         raise BadEventError("json", f"nested deeper than {DEEPEST} levels; flatten it")
     try:
-        return _DECODER.decode(value)
+        event = _DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _explain(value, error) from error
+    if holds_nul(value):
+        raise BadEventError("value", "a text holds the character NUL; leave it out")
+    return event
 
 
 def encode_event(event: Event) -> bytes:
@@ -212,17 +213,7 @@ def _explain(value: bytes, error: Exception) -> BadEventError:
         return BadEventError("json", f"{error}; give one JSON object")
     if isinstance(error.__cause__, BadEventError):
         return error.__cause__
-    message = str(error)
-    pointer = _pointer(message)
+    kind, detail, pointer = explain(error, value, _DECODER.decode)
     if pointer == "/type":
-        return BadEventError("type", f"{message}; see the event contract for types", pointer)
-    # A wrong type reads "Expected `x`, got `y`"; a value out of its range has no "got".
-    ranged = message.startswith("Expected") and ", got" not in message
-    return BadEventError("value" if ranged or "range" in message else "schema", message, pointer)
-
-
-def _pointer(message: str) -> str:
-    where = _WHERE.search(message)
-    path = where.group(1).replace("[...]", "") if where else ""
-    field = _FIELD.search(message)
-    return re.sub(r"\.|\[", "/", path).replace("]", "") + (f"/{field.group(1)}" if field else "")
+        return BadEventError("type", f"{detail}; see the event contract for types", pointer)
+    return BadEventError("value" if kind == "out_of_range" else "schema", detail, pointer)

@@ -16,7 +16,7 @@ SLATES = [
     (b'{"k":1,"pool":"base","context":{"hour":Infinity}}', 400, "bad-json", None),
     (b'{"k":1,"pool":"ba\xffse"}', 400, "bad-encoding", None),
     (b"\xff\xfe", 400, "bad-encoding", None),
-    (b'{"k":1,"pool":"base","context":{"hour":1e999}}', 422, "bad-request", "/context"),
+    (b'{"k":1,"pool":"base","context":{"hour":1e999}}', 422, "bad-request", "/context/hour"),
     (b"[]", 422, "bad-request", ""),
     ({"pool": "base"}, 422, "bad-request", "/k"),
     ({"k": 0, "pool": "base"}, 422, "bad-request", "/k"),
@@ -26,7 +26,10 @@ SLATES = [
     ({"k": 1, "poool": "base"}, 422, "bad-request", "/poool"),
     ({"k": 1, "candidates": ["base0", 7]}, 422, "bad-request", "/candidates/1"),
     ({"k": 1, "candidates": [""]}, 422, "bad-request", "/candidates/0"),
-    ({"k": 1, "pool": "base", "context": {"hour": [1]}}, 422, "bad-request", "/context"),
+    ({"k": 1, "pool": "base", "context": {"hour": [1]}}, 422, "bad-request", "/context/hour"),
+    ({"k": 1, "context": {"ok": 1, "a/b~": {}}}, 422, "bad-request", "/context/a~1b~0"),
+    ({"k": 1, "candidates": ["a\0"]}, 422, "bad-request", ""),
+    ({"k": 1, "a/b": 1}, 422, "bad-request", "/a~1b"),
     ({"k": 1, "pool": "base", "context": {"hour": "late"}}, 422, "bad-features", "/context/hour"),
     ({"k": 1, "pool": "base", "context": {"device": 3}}, 422, "bad-features", "/context/device"),
     ({"k": 1}, 422, "bad-request", "/pool"),
@@ -128,7 +131,8 @@ def test_a_body_beyond_the_limit_is_not_read(http):
     [
         ("/v1/items/bad", {"feature": {}}, "/feature"),
         ("/v1/items/bad", {"expires_at": "soon"}, "/expires_at"),
-        ("/v1/users/bad", {"features": {"a": []}}, "/features"),
+        ("/v1/users/bad", {"features": {"a": []}}, "/features/a"),
+        ("/v1/items/bad", {"features": {"a": 1, "": 1}}, "/features/"),
         ("/v1/pools/bad", {}, "/item_ids"),
         ("/v1/pools/bad", {"item_ids": "base0"}, "/item_ids"),
         ("/v1/items/" + "x" * 300, {}, "/id"),
@@ -165,3 +169,12 @@ def test_contexts_that_do_not_fit_in_the_query(http):
     check(http.get(path, params={"context": "{"}), 400, "bad-json", path)
     check(http.get(path, params={"context": "[]"}), 422, "bad-request", path)
     check(http.get(path, params={"context": '{"hour":"x"}'}), 422, "bad-features", path)
+
+
+@pytest.mark.parametrize("path", ["/v1/items/%ff", "/v1/users/a%00", "/v1/pools/%c3%28"])
+def test_paths_that_are_no_text(http, path):
+    for method in ("GET", "PUT"):
+        reply = http.request(method, path, json={"item_ids": []} if "pools" in path else {})
+        assert reply.status_code == 400
+        assert reply.json()["type"] == "/problems/bad-encoding"
+    assert http.get("/v1/items/%c3%a4%ef%bf%bd").status_code == 404  # U+FFFD itself is text

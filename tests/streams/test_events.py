@@ -51,7 +51,13 @@ def refused(value: object) -> BadEventError:
         ({**SEEN, "ts": "now"}, "schema", "/ts"),
         ({**SEEN, "ts": 1.5}, "schema", "/ts"),
         ({**SEEN, "slate": [{**SHOWN, "rank": 1}]}, "schema", "/slate/0/rank"),
-        ({**SEEN, "context": {"x": [1]}}, "schema", "/context"),
+        ({**SEEN, "context": {"y": 1, "x": [1]}}, "schema", "/context/x"),
+        ({**SEEN, "shadow": {"p": [0.5], "q~/": [0.5, 2]}}, "value", "/shadow/q~0~1/1"),
+        ({**SEEN, "sl/at": 1}, "schema", "/sl~1at"),
+        ({**SEEN, "a`b": 1}, "schema", "/a`b"),
+        ({**ITEM, "features": {"ok": 1, "": 1}}, "value", "/features/"),
+        ({**CLICK, "item_id": "a\0"}, "value", ""),
+        (b'{"type":"item","ts":1,"id":"a","features":{"x":[],"x":1}}', "schema", "/features"),
         ({"type": "control", "ts": 1, "change": "stop", "settings": {}}, "schema", "/change"),
         ({**SEEN, "ts": -1}, "value", "/ts"),
         ({**SEEN, "slate": []}, "value", "/slate"),
@@ -67,8 +73,8 @@ def refused(value: object) -> BadEventError:
         ({**CLICK, "value": 1e10}, "value", "/value"),
         ({**CLICK, "slot": -1}, "value", "/slot"),
         ({**CLICK, "item_id": ""}, "value", "/item_id"),
-        (b'{"type":"item","ts":1,"id":"a","features":{"x":1e999}}', "value", "/features"),
-        ({**ITEM, "features": {"x": 10**30}}, "value", "/features"),
+        (b'{"type":"item","ts":1,"id":"a","features":{"x":1e999}}', "value", "/features/x"),
+        ({**ITEM, "features": {"x": 10**30}}, "value", "/features/x"),
         ({"type": "activation", "ts": 1, "request_id": "r", "slots": []}, "value", "/slots"),
     ],
 )
@@ -120,3 +126,15 @@ def test_any_bytes_decode_or_are_refused(value):
 def test_any_field_value_decodes_or_is_refused(value):
     for field in SEEN:
         assert verdict(msgspec.json.encode({**SEEN, field: value})) in VERDICTS
+
+
+def test_the_one_bad_entry_of_many_is_named_and_details_do_not_repeat_where():
+    features = {f"f{number}": number for number in range(999)} | {"f777": {}}
+    error = refused({**ITEM, "features": features})
+    assert error.pointer == "/features/f777"
+    assert " - at " not in error.detail
+
+
+def test_an_escaped_backslash_before_u0000_is_no_nul():
+    event = decode_event(b'{"type":"item","ts":1,"id":"a\\\\u0000"}')
+    assert event.id == "a\\u0000"
