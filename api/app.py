@@ -41,6 +41,7 @@ def make_app(service: Service) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # ids may end in one
     )
     app.add_middleware(TimedApp, metrics=service.metrics)
     app.add_exception_handler(SlatestreamError, _answer_error)

@@ -248,6 +248,8 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     health = {200: pages.Health, 503: pages.Health}
     add_route(app, "GET", "/health/live", health_live, replies={200: pages.Health})
     add_route(app, "GET", "/health/ready", health_ready, replies=health)
+    for path, handler in (("/health/live", health_live), ("/health/ready", health_ready)):
+        app.router.add_route(path, handler, methods=["HEAD"], include_in_schema=False)
     add_route(app, "GET", "/metrics", metrics, replies={200: "text/plain"})
     add_route(app, "GET", "/", home, replies={200: "text/html"})
     add_route(app, "GET", "/problems/{kind}", problem, replies={200: "text/plain"}, problems=(404,))

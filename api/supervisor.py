@@ -110,10 +110,15 @@ class Child:
 
     def start(self, settings_line: bytes, environment: Mapping[str, str]) -> None:
         """Start the process and send its settings; the pipe stays open while we live."""
-        self.process = subprocess.Popen(  # noqa: S603
-            self.command, stdin=subprocess.PIPE, pass_fds=self.fds, env=dict(environment)
-        )
         self._started = time.monotonic()
+        try:
+            self.process = subprocess.Popen(  # noqa: S603
+                self.command, stdin=subprocess.PIPE, pass_fds=self.fds, env=dict(environment)
+            )
+        except OSError as error:  # no memory, no file descriptors: both may pass
+            logger.warning("%s cannot be started: %s; trying again", self.name, error)
+            self._back_off()
+            return
         pipe = self.process.stdin
         with contextlib.suppress(BrokenPipeError):  # it died already: the loop will see
             if pipe:
@@ -126,11 +131,14 @@ class Child:
         if code is None:
             return None
         self._drop()
+        self._back_off()
+        return code
+
+    def _back_off(self) -> None:
         lived = time.monotonic() - self._started
         self._failures = 0 if lived >= STEADY_SECONDS else self._failures + 1
         pause = 0.0 if self._failures <= 1 else 0.1 * 2 ** min(self._failures - 2, 10)
         self._next_start = time.monotonic() + min(pause, LONGEST_PAUSE)
-        return code
 
     @property
     def due(self) -> bool:

@@ -80,10 +80,6 @@ class Catalogue:
         """Return the item, deleted or not, None when there never was one."""
         return self._items.get(item_id)
 
-    def item_ids(self) -> list[str]:
-        """Ids of all items not deleted, in the order they first came."""
-        return [item_id for item_id, item in self._items.items() if not item.deleted]
-
     def user(self, user_id: str) -> User | None:
         """Return the user, None when unknown."""
         return self._users.get(user_id)

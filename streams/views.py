@@ -101,9 +101,10 @@ class ViewWriter:
         StoreError
             When it cannot be written; readers keep the view they have.
         """
-        version = self.version + 1
+        version = self._next_version()
         aside = self._views / f".tmp-{version}"
         try:
+            shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
             entries = {
                 name: _write_posterior(aside, number, posterior, config.policies[name].build(name))
@@ -126,6 +127,12 @@ class ViewWriter:
         for old in _versions(self._views):
             if old <= version - self._keep:
                 shutil.rmtree(self._views / str(old), ignore_errors=True)
+        return version
+
+    def _next_version(self) -> int:
+        version = self.version + 1
+        while (self._views / str(version)).exists():  # left by a writer that ended half way
+            version += 1
         return version
 
 

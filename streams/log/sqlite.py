@@ -135,12 +135,16 @@ class SqliteLog:
             isolation_level=None,
             check_same_thread=False,
         )
+        try:
+            if not self.read_only:
+                self._use_ahead_log(connection)
+                connection.execute("PRAGMA wal_autocheckpoint = 0")
+                full = "FULL" if self.durability == "power" else "OFF"
+                connection.execute(f"PRAGMA synchronous = {full}")
+        except BaseException:
+            connection.close()
+            raise
         self._connections.append(connection)
-        if not self.read_only:
-            self._use_ahead_log(connection)
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
-            full = "FULL" if self.durability == "power" else "OFF"
-            connection.execute(f"PRAGMA synchronous = {full}")
         return connection
 
     def _use_ahead_log(self, connection: sqlite3.Connection) -> None:
@@ -165,12 +169,13 @@ class SqliteLog:
             self._checkpointer.start()
 
     def _checkpoint(self) -> None:
-        with self._wrapped("checkpoint"):
-            connection = self._connect()
-        connection.execute("PRAGMA busy_timeout = 100")
+        connection: sqlite3.Connection | None = None
         ahead = Path(f"{self.path}-wal")
         while not self._stop.wait(CHECKPOINT_SECONDS):
             try:
+                if connection is None:
+                    connection = self._connect()
+                    connection.execute("PRAGMA busy_timeout = 100")
                 long = ahead.exists() and ahead.stat().st_size > TRUNCATE_BYTES
                 mode = "TRUNCATE" if long else "PASSIVE"
                 connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()

@@ -12,6 +12,17 @@ def test_health(http):
     assert http.get("/health/ready").json() == {"status": "ready"}
 
 
+def test_probes_may_ask_for_the_head_alone(http):
+    for path in ("/health/live", "/health/ready"):
+        reply = http.head(path)
+        assert (reply.status_code, reply.content) == (200, b"")
+
+
+def test_a_path_is_not_redirected_to_another(http):
+    for path in ("/v1/model/", "/v1/slates/", "/health/live/"):
+        assert http.get(path, follow_redirects=False).status_code == 404
+
+
 def test_the_model_says_what_is_served_and_how_far_it_learned(http):
     body = http.get("/v1/model").json()
     assert body["view"] >= 1

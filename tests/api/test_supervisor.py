@@ -7,7 +7,7 @@ import socket
 import psutil
 import pytest
 
-from api.supervisor import listen, lock_data_dir
+from api.supervisor import Child, listen, lock_data_dir
 from engine.errors import ConfigError
 from tests.api.running import Running, run_cli, wait_until
 
@@ -83,3 +83,20 @@ def alive(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except (ProcessLookupError, psutil.NoSuchProcess):
         return False
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(tmp_path):
+    program = tmp_path / "program"
+    child = Child("late", [str(program)])
+    child.start(b"{}\n", {})
+    assert (child.pid, child.due) == (0, True)
+    child.start(b"{}\n", {})
+    child.start(b"{}\n", {})
+    assert not child.due  # not in a tight loop
+    program.write_text("#!/bin/sh\nexit 7\n")
+    program.chmod(0o700)
+    wait_until(lambda: child.due)
+    child.start(b"{}\n", {})
+    told = []
+    wait_until(lambda: told.append(child.ended()) or told[-1] is not None)
+    assert told[-1] == 7

@@ -178,3 +178,20 @@ def test_the_ahead_file_is_copied_back_while_appending(tmp_path, monkeypatch):
     log.append(EVENTS, [("", b"after")])
     assert [len(record.value) for record in log.poll(EVENTS, 98, 9)] == [5000, 5000, 5]
     log.close()
+
+
+def test_checkpoints_begin_as_soon_as_the_file_can_be_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr("streams.log.sqlite.CHECKPOINT_SECONDS", 0.01)
+    (tmp_path / "here").mkdir()
+    log = SqliteLog(tmp_path / "here" / "log.db")
+    (tmp_path / "here").rename(tmp_path / "away")
+    try:
+        log.append(EVENTS, [("", bytes(200_000))])
+        time.sleep(0.2)  # rounds that cannot open it
+        (tmp_path / "away").rename(tmp_path / "here")
+        file, deadline = tmp_path / "here" / "log.db", time.monotonic() + 20
+        while file.stat().st_size < 200_000 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert file.stat().st_size > 200_000
+    finally:
+        log.close()

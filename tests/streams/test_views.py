@@ -151,3 +151,13 @@ def test_readers_never_see_a_mixed_view(tmp_path):
         thread.join()
     assert wrong == []
     assert len(seen) == 2
+
+
+def test_folders_in_the_way_of_a_view_stop_no_writer(tmp_path):
+    writer = ViewWriter(tmp_path)
+    for left in (".tmp-1", "1", "3"):
+        (tmp_path / "views" / left).mkdir()
+        (tmp_path / "views" / left / "left").write_text("by one that failed")
+    assert [publish(writer, number) for number in (7, 8)] == [2, 4]
+    view = ViewReader(tmp_path).current()
+    assert (view.version, view.offsets) == (4, {0: 8})
