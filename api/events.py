@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -64,6 +65,7 @@ class _Good(NamedTuple):
 
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_MARK = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{},]', re.DOTALL)
 _STAMP = msgspec.json.Decoder(_Stamp)
 _ENCODER = msgspec.json.Encoder()
 
@@ -131,7 +133,7 @@ def _split(body: bytes, content_type: str) -> tuple[list[bytes], bool]:
         values, many = [line for line in body.split(b"\n") if line.strip()], True
     elif kind in JSON:
         many = body.lstrip()[:1] == b"["
-        values = [bytes(raw) for raw in decode(_ARRAY, body, check_text=False)] if many else [body]
+        values = _elements(body) if many else [body]
     else:
         raise ProblemError(
             "unsupported-media-type",
@@ -145,6 +147,26 @@ def _split(body: bytes, content_type: str) -> tuple[list[bytes], bool]:
             code="batch_size",
         )
     return values, many
+
+
+def _elements(body: bytes) -> list[bytes]:
+    if not is_too_deep(body):
+        return [bytes(raw) for raw in decode(_ARRAY, body, check_text=False)]
+    # One event of it cannot be decoded; brackets and strings alone tell it from its neighbours.
+    parts, depth, start = [], 0, 0
+    for token in _MARK.finditer(body):
+        mark = token.group()
+        depth += (mark in {b"[", b"{"}) - (mark in {b"]", b"}"})
+        if depth == 1 and mark == b"[" and not start:
+            start = token.end()
+        elif depth == 0 or (depth == 1 and mark == b","):
+            parts.append(body[start : token.start()])
+            start = token.end()
+        if depth == 0:
+            break
+    if depth or body[start:].strip():
+        raise ProblemError("bad-json", "the body cannot be read as JSON: its array does not end")
+    return parts
 
 
 def _check(value: bytes, now_ms: int, scope: str) -> _Good:

@@ -176,6 +176,8 @@ def _explain(error: pydantic.ValidationError) -> str:
         location = ".".join(str(part) for part in each["loc"])
         if each["type"] == "extra_forbidden":
             hint = _nearest(str(each["loc"][-1]), _fields_at(each["loc"][:-1]))
+            if each["loc"][0] == "keys":  # a key may stand where a name should
+                location = "an entry of keys"
             told.append(f"{location!r} is no setting{hint}")
         else:
             given = each["input"]

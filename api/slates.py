@@ -30,8 +30,9 @@ class SlateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A request for a slate of ``k`` items of one ``pool``, or of explicit ``candidates``.
 
     ``context`` overlays the user's features of the catalogue. ``request_id`` seeds the draw;
-    repeating it with the same body repeats the reply without logging it again, as long as this
-    worker remembers it (``remember_requests``); later the joiner takes it for a duplicate.
+    repeating it with the same body repeats the reply without logging it again, as long as the
+    API worker that answered it lives and remembers it (``remember_requests``); later the reply
+    may be another slate, of which the learner takes the first alone.
     ``dry_run`` logs nothing.
     """
 

@@ -17,9 +17,12 @@ def is_too_deep(value: bytes) -> bool:
         return False
     brackets = value.translate(None, _OTHERS)
     for _ in range(DEEPEST):
+        before = len(brackets)
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
         if not brackets:
             return False
+        if len(brackets) == before:
+            break
     # Deep, unbalanced, or brackets inside strings: look closely.
     depth = 0
     for token in _TOKEN.findall(value):

@@ -183,6 +183,25 @@ def test_a_deeply_nested_event_is_refused_and_its_neighbours_taken(service, http
         assert reply.status_code in {400, 422}
 
 
+def test_a_deeply_nested_event_of_an_array_is_refused_alone(service, http):
+    first, last = feedback(kind='cl"[],ick'), feedback()
+    deep = b'{"q":' + b'[{"a":' * 1500 + b"1" + b"}]" * 1500 + b"}"
+    parts = [json.dumps(first).encode(), deep, json.dumps(last).encode()]
+    headers = {"content-type": "application/json"}
+    body = b" [" + b" ,\n".join(parts) + b"] "
+    reply = http.post("/v1/events", content=body, headers=headers)
+    assert reply.status_code == 207, reply.text
+    ((index, problem),) = [tuple(each.values()) for each in reply.json()["results"]]
+    assert (index, problem["errors"][0]["code"]) == (1, "json")
+    assert "nested deeper" in problem["detail"]
+    for event in (first, last):
+        assert len(events_of(service, event["request_id"])) == 1
+    for broken in (body + b"x", body.strip()[:-1], body.strip()[:-1] + b",]"):
+        status = http.post("/v1/events", content=broken, headers=headers).status_code
+        assert status in {400, 207}
+    assert status == 207  # a part that is empty is refused, those known already are duplicates
+
+
 def test_a_body_of_no_stated_type_is_refused(http):
     """As a page of another site may send one without being asked."""
     for path in ("/v1/slates", "/v1/events"):

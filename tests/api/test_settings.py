@@ -89,6 +89,15 @@ def test_a_key_pasted_for_its_hash_is_not_repeated(file):
     said = refusal(file, f'[[keys]]\nname = "a"\nscope = "serve"\nsha256 = "{secret}"')
     assert secret not in said
     assert "slatestream keys new" in said
+    for text in (
+        f'keys = "{secret}"',
+        f'keys = ["{secret}"]',
+        f"[keys]\n{secret} = 1",
+        f"[[keys]]\n{secret} = 1",
+        f'[[keys]]\nname = "a"\nscope = "{secret}"\nsha256 = "{"0" * 64}"',
+    ):
+        assert secret not in refusal(file, text)
+    assert "did you mean 'sha256'" in refusal(file, '[[keys]]\nsha265 = "0"')
 
 
 def test_a_missing_file_is_refused(file):

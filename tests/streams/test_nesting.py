@@ -1,3 +1,5 @@
+"""How deep JSON may nest: counted outside strings, alike for every reader."""
+
 import json
 
 import pytest
