@@ -72,6 +72,9 @@ def test_a_log_that_cannot_be_written_is_told_and_nothing_is_shown(running):
         assert refused.json()["type"] == "/problems/log-unavailable"
         assert refused.headers["retry-after"] == "1"
         assert logged(running) == before
+        assert http.put("/v1/items/a", json={}).status_code == 503
+        told = running.errors.read_text()
+        assert told.count("records are refused: cannot append") == 1, "once a streak"
         holder.execute("ROLLBACK")
         holder.close()
         assert http.post("/v1/slates", json=ASK).status_code == 200

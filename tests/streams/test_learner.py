@@ -263,7 +263,7 @@ def test_run_closes_windows_of_an_idle_log_by_itself(tmp_path):
     store.close()
 
 
-def test_run_goes_on_after_trouble_and_tells_of_it(house, monkeypatch):
+def test_run_goes_on_after_trouble_and_tells_of_it(house, monkeypatch, caplog):
     learner = house.started()
     house.happen(impression("r"))
     works, troubles = house.store.commit, []
@@ -280,3 +280,5 @@ def test_run_goes_on_after_trouble_and_tells_of_it(house, monkeypatch):
     assert troubles[0] is None
     assert [str(trouble)[-9:] for trouble in troubles[1:]] == ["disk full"] * 2
     assert learner.trouble is None
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["learning waits: cannot commit to store: disk full", "learning goes on"]
