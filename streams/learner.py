@@ -194,7 +194,7 @@ class Learner:
             join_point=shard.joiner.join_point(),
             counts=shard.counts,
             config=shard.config,
-            bodies=self._bodies(base=base),
+            bodies=shard.bodies(base=base),
             base=base,
             remembered=shard.joiner.remembered,
             dead=shard.joiner.dead,
@@ -278,16 +278,6 @@ class Learner:
         if self._position is None:
             raise StoreError("the learner owns nothing yet; call start() or recover() first")
         return self._position
-
-    def _bodies(self, *, base: bool) -> dict[str, bytes]:
-        shard = self._shard
-        if base:
-            return {
-                name: policy.save(shard.states[name]) for name, policy in shard.policies.items()
-            }
-        return {
-            name: shard.states[name].to_bytes(list(items)) for name, items in shard.touched.items()
-        }
 
     def _mark_stale(self) -> None:
         for name in self._shard.rebuilt:

@@ -138,6 +138,14 @@ class Shard:
         self.touched, self.rebuilt = {}, set()
         self.joiner.mark_committed()
 
+    def bodies(self, *, base: bool) -> dict[str, bytes]:
+        """Save every policy's whole state (``base``), or only the rows touched."""
+        if base:
+            return {name: policy.save(self.states[name]) for name, policy in self.policies.items()}
+        return {
+            name: self.states[name].to_bytes(list(items)) for name, items in self.touched.items()
+        }
+
     def settle(self) -> None:
         """Move every landmark to the clock, so that states are canonical to save or derive."""
         for name, policy in self.policies.items():

@@ -1,8 +1,13 @@
 """Every bad input gets a problem document that says where and why; the service keeps serving."""
 
 import json
+import re
+import socket
+import time
 
 import pytest
+
+from tests.api.running import wait_until
 
 ITEM = "/v1/items/bad"
 FEEDBACK = {"type": "feedback", "event_id": "e", "request_id": "r", "item_id": "i", "kind": "click"}
@@ -178,3 +183,19 @@ def test_paths_that_are_no_text(http, path):
         assert reply.status_code == 400
         assert reply.json()["type"] == "/problems/bad-encoding"
     assert http.get("/v1/items/%c3%a4%ef%bf%bd").status_code == 404  # U+FFFD itself is text
+
+
+def test_a_client_that_hangs_up_within_its_body_leaves_no_traceback(service, http):
+    head = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+    def unread():
+        text = http.get("/metrics").text
+        found = re.search(r'request_seconds_count{[^}]*/v1/events",status="422"} (\S+)', text)
+        return float(found.group(1)) if found else 0.0
+
+    before = unread()
+    with socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.sendall(head + b"Content-Length: 100\r\n\r\n{")
+        time.sleep(0.1)
+    wait_until(lambda: unread() > before)
+    assert "Traceback" not in service.errors.read_text()
