@@ -51,7 +51,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     """One item shown.
 
     ``propensity`` is its probability given the slots before it, got by ``method`` and off by no
-    more than ``error`` (bound of a quadrature, standard error of a Monte Carlo estimate).
+    more than ``error`` (0 when exact, the bound of a quadrature).
     """
 
     item_id: str
