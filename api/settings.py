@@ -6,7 +6,6 @@ nested one. This module loads no compiled code, so that it can be read before nu
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, suggest
 
 __all__ = ["DEFAULT_FILE", "KeySettings", "Settings", "read_settings"]
 
@@ -166,7 +165,7 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
             head = PREFIX + name[len(PREFIX) :].partition("__")[0]
             if head not in known:
                 raise ConfigError(
-                    f"environment variable {variable} is no setting{_nearest(head, known)}"
+                    f"environment variable {variable} is no setting{suggest(head, known)}"
                 )
 
 
@@ -175,7 +174,7 @@ def _explain(error: pydantic.ValidationError) -> str:
     for each in error.errors(include_url=False, include_context=False):
         location = ".".join(str(part) for part in each["loc"])
         if each["type"] == "extra_forbidden":
-            hint = _nearest(str(each["loc"][-1]), _fields_at(each["loc"][:-1]))
+            hint = suggest(str(each["loc"][-1]), _fields_at(each["loc"][:-1]))
             if each["loc"][0] == "keys":  # a key may stand where a name should
                 location = "an entry of keys"
             told.append(f"{location!r} is no setting{hint}")
@@ -198,8 +197,3 @@ def _fields_at(location: Sequence[int | str]) -> list[str]:
         "recommenders": RecommenderSettings,
     }
     return list(tables.get(location[0] if location else None, Settings).model_fields)
-
-
-def _nearest(given: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(given, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"

@@ -10,7 +10,19 @@ SlatestreamError
 └── api.client         ClientError: what the service answered, or that it did not
 """
 
-__all__ = ["ConfigError", "SchemaError", "ShapeError", "SlatestreamError", "SnapshotError"]
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "SchemaError",
+    "ShapeError",
+    "SlatestreamError",
+    "SnapshotError",
+    "suggest",
+]
 
 
 class SlatestreamError(Exception):
@@ -31,3 +43,10 @@ class ShapeError(SlatestreamError, ValueError):
 
 class SnapshotError(SlatestreamError):
     """Saved state that cannot be loaded."""
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """End of a message about an unknown name: the nearest known one, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(given, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(names)}"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
-from typing import NoReturn
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, suggest
 from engine.exploration.index import UCB, Epsilon, Greedy
 from engine.exploration.thompson import Thompson
 from engine.features import Schema
@@ -52,7 +50,7 @@ def make_policy(
     """
     kind, _, given = spec.partition(":")
     if kind not in policy_names():
-        _refuse(f"policy {kind!r} is unknown", kind, policy_names())
+        raise ConfigError(f"policy {kind!r} is unknown{suggest(kind, policy_names())}")
     model_name, _, exploration_name = kind.partition("-")
     if kind == "uniform":
         model_name, exploration_name = "beta", "epsilon"
@@ -83,7 +81,7 @@ def _parse(spec: str, given: str, allowed: Iterable[str]) -> dict[str, float]:
         if key in settings:
             raise ConfigError(f"policy {spec!r}: setting {key!r} stands there twice; give it once")
         if key not in allowed:
-            _refuse(f"policy {spec!r}: setting {key!r} is unknown", key, allowed)
+            raise ConfigError(f"policy {spec!r}: setting {key!r} is unknown{suggest(key, allowed)}")
         try:
             settings[key] = float(value)
         except ValueError:
@@ -100,9 +98,3 @@ def _whole(spec: str, key: str, value: float, unit: int = 1) -> int:
             f"policy {spec!r}: {key} is {value}; give a multiple of {1 / unit:g}, 0 or more"
         )
     return int(scaled)
-
-
-def _refuse(problem: str, given: str, known: Iterable[str]) -> NoReturn:
-    near = difflib.get_close_matches(given, list(known), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-    raise ConfigError(f"{problem}; {hint}")

@@ -13,7 +13,7 @@ from streams.counts import Counts
 from streams.join import JoinPoint
 from streams.requests import DeadLetter
 
-__all__ = ["Bodies", "Commit", "Position", "Saved", "StoredLetter", "from_row", "to_row"]
+__all__ = ["Bodies", "Commit", "Position", "Saved", "from_row", "to_row"]
 
 MIN_BASE_BYTES = 1 << 16
 Bodies = dict[str, bytes]  # policy name -> saved state
@@ -114,18 +114,6 @@ class Saved:
     base: Bodies
     deltas: list[Bodies]
     closed: dict[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredLetter:
-    """A dead letter as stored; ``source`` is topic-partition-offset."""
-
-    source: str
-    stamp: int
-    reason: str
-    detail: str
-    pointer: str
-    value: bytes
 
 
 def to_row(position: Position) -> dict[str, Any]:

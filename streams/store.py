@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from streams.errors import FencedError, StoreError
-from streams.positions import Bodies, Commit, Position, Saved, StoredLetter, from_row, to_row
+from streams.positions import Bodies, Commit, Position, Saved, from_row, to_row
 from streams.requests import DeadLetter
 from streams.tables import BASE, CLOSED, DEAD, DELTA, FORMAT, META, METADATA, SHARD
 
@@ -156,12 +156,6 @@ class Store:
             _write_closed(connection, key, commit)
             _write_dead(connection, position, commit.dead)
         return after
-
-    def dead_letters(self, limit: int = 100) -> list[StoredLetter]:
-        """Return the latest dead letters, newest first."""
-        query = select(DEAD).order_by(DEAD.c.stamp.desc(), DEAD.c.source.desc()).limit(limit)
-        with self._transaction("read") as connection:
-            return [StoredLetter(**row._asdict()) for row in connection.execute(query)]
 
     def close(self) -> None:
         """Release all connections."""

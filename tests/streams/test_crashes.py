@@ -5,6 +5,7 @@ import random
 import pytest
 
 from streams.config import EngineConfig
+from streams.dead import read_dead_letters
 from streams.errors import FencedError
 from streams.learner import Learner
 from streams.log.base import EVENTS
@@ -81,7 +82,7 @@ def test_dying_at_a_point_again_and_again(tmp_path, point, seed):
     view = ViewReader(tmp_path).current()
     assert view.offsets == {0: learner.next_offset} == {0: whole.next_offset}
     dead = sum(counted["dead"] for counted in whole.counts.to_dict().values())
-    assert len(store.dead_letters(limit=1000)) == dead
+    assert len(read_dead_letters(tmp_path / "state.db", 1000)) == dead
     store.close()
 
 

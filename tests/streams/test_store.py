@@ -9,6 +9,7 @@ from sqlalchemy import event as hooks
 
 from streams.config import EngineConfig
 from streams.counts import Counts
+from streams.dead import read_dead_letters
 from streams.errors import FencedError, StoreError
 from streams.join import JoinPoint
 from streams.positions import Commit, Position
@@ -67,14 +68,14 @@ def test_partitions_do_not_meet(store):
     assert [(s.base, len(s.deltas)) for s in saved] == [({}, 1), ({"main": b"4"}, 0)]
 
 
-def test_an_earlier_claim_is_fenced_and_writes_nothing(store):
+def test_an_earlier_claim_is_fenced_and_writes_nothing(store, tmp_path):
     zombie = store.claim("events", 0, "log")
     owner = store.claim("events", 0, "log")
     with pytest.raises(FencedError, match="another learner"):
         store.commit(zombie, commit(5, remembered={"r": 999}, dead=[letter(1)]))
     assert store.load(owner).deltas == []
     assert store.load(owner).closed == {}
-    assert store.dead_letters() == []
+    assert read_dead_letters(tmp_path / "state.db", 100) == []
     owner = store.commit(owner, commit(5))
     with pytest.raises(FencedError):
         store.commit(zombie, commit(6))
@@ -135,16 +136,18 @@ def test_closed_requests_are_updated_and_forgotten(store):
     assert store.load(position).closed == {"a": 40}
 
 
-def test_dead_letters_are_kept_once_by_their_source(store):
+def test_dead_letters_are_kept_once_by_their_source(store, tmp_path):
     position = store.claim("events", 2, "log")
     position = store.commit(position, commit(1, dead=[letter(0), letter(1)]))
     store.commit(position, commit(2, dead=[letter(1, "worse")]))
-    found = {stored.source: stored for stored in store.dead_letters()}
-    assert sorted(found) == ["events-2-0", "events-2-1"]
-    assert found["events-2-1"].detail == "worse"
-    assert (found["events-2-0"].reason, found["events-2-0"].pointer) == ("json", "/x")
-    assert found["events-2-0"].value == b"{"
-    assert len(store.dead_letters(limit=1)) == 1
+    stored = read_dead_letters(tmp_path / "state.db", 100)
+    found = {(each.topic, each.partition, each.offset): each for each in stored}
+    assert sorted(found) == [("events", 2, 0), ("events", 2, 1)]
+    assert found["events", 2, 1].detail == "worse"
+    first = found["events", 2, 0]
+    assert (first.reason, first.pointer) == ("json", "/x")
+    assert first.value == b"{"
+    assert len(read_dead_letters(tmp_path / "state.db", 1)) == 1
 
 
 def test_state_of_another_log_is_refused(store):
