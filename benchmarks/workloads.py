@@ -79,7 +79,7 @@ def slate_thompson(rng):
     requests = Requests.of(rng.normal(size=(20, 32)), [f"r{i}" for i in range(20)], [found] * 20)
 
     def peer():
-        belief = policy.model.believe(posterior, requests)
+        belief = policy.believe(posterior, requests)
         for i in range(20):
             at = slice(100 * i, 100 * i + 100)
             draws = rng.normal(belief.mean[at], 0.25 * belief.sd[at], size=(1000, 100))

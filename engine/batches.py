@@ -7,8 +7,9 @@ Candidates of a batch of requests are flat: request i may show those at
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ __all__ = [
     "Flags",
     "Floats",
     "Ints",
+    "Joint",
     "Keys",
     "Outcomes",
     "Posterior",
@@ -40,49 +42,92 @@ def hash_key(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
+NOT_GIVEN: Any = None  # filled in by `Outcomes` and `Requests`
+
+Made = TypeVar("Made")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
     """What is learned from: one row an item shown, in log order."""
 
     item_ids: Sequence[str]
-    x: Floats  # (n, d)
+    x: Floats  # (n, d) context rows
     reward: Floats  # (n,)
     weight: Floats  # (n,), 1 / sampling rate
     time_ms: Ints  # (n,)
+    z: Floats = NOT_GIVEN  # (n, e) item rows; (n, 0) when not given
+    propensity: Floats = NOT_GIVEN  # (n,) with which the item was shown; 1 when not given
+    slot: Ints = NOT_GIVEN  # (n,) place in its slate; 0 when not given
+    last: Ints = NOT_GIVEN  # (n,) last slot of its slate with a reaction, -1 for none
+    examination: Floats = NOT_GIVEN  # (n,) chance that the slot was looked at; 1 when not given
 
     def __post_init__(self) -> None:
         n = len(self.item_ids)
-        for name in ("reward", "weight", "time_ms"):
+        defaults = (
+            ("z", np.empty((n, 0))),
+            ("propensity", np.ones(n)),
+            ("slot", np.zeros(n, dtype=np.int64)),
+            ("last", np.full(n, -1, dtype=np.int64)),
+            ("examination", np.ones(n)),
+        )
+        for name, default in defaults:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        for name in ("reward", "weight", "time_ms", "propensity", "slot", "last", "examination"):
             if getattr(self, name).shape != (n,):
                 shape = getattr(self, name).shape
                 raise ShapeError(f"outcomes.{name} is {shape}; {n} items need ({n},)")
-        if self.x.ndim != 2 or len(self.x) != n:
-            raise ShapeError(f"outcomes.x is {self.x.shape}; {n} items need ({n}, d)")
-        finite = np.isfinite(self.x).all() and np.isfinite(self.reward).all()
-        if not finite or not np.all((self.weight > 0) & np.isfinite(self.weight)):
-            raise ShapeError("outcomes hold a value that is not finite, or a weight not above 0")
+        for name in ("x", "z"):
+            rows = getattr(self, name)
+            if rows.ndim != 2 or len(rows) != n:
+                raise ShapeError(f"outcomes.{name} is {rows.shape}; {n} items need ({n}, columns)")
+        given = (self.x, self.z, self.reward)
+        above = (self.weight, self.propensity)
+        if not all(np.isfinite(values).all() for values in given) or not all(
+            np.all((values > 0) & np.isfinite(values)) for values in above
+        ):
+            raise ShapeError(
+                "outcomes hold a value that is not finite, or a weight or propensity not above 0"
+            )
 
-    def take(self, part: slice) -> Outcomes:
-        """Return a run of the rows."""
-        return Outcomes(
-            item_ids=self.item_ids[part],
-            x=self.x[part],
-            reward=self.reward[part],
-            weight=self.weight[part],
-            time_ms=self.time_ms[part],
-        )
+    def take(self, part: slice | Ints) -> Outcomes:
+        """Return some of the rows."""
+        ids = self.item_ids
+        item_ids = ids[part] if isinstance(part, slice) else [ids[i] for i in part]
+        arrays = {f.name: getattr(self, f.name)[part] for f in fields(self) if f.name != "item_ids"}
+        return Outcomes(item_ids=item_ids, **arrays)
 
 
 class Posterior:
     """Beliefs derived from a state: arrays whose row 0 is the prior, row i + 1 item i.
 
     An item without a row is read from row 0: an unseen item is believed what the prior says.
+
+    Parameters
+    ----------
+    arrays
+        By item, ``(m + 1, …)``.
+    shared
+        What belongs to no item, of any shape and type.
     """
 
-    def __init__(self, item_ids: Sequence[str], arrays: dict[str, Floats]) -> None:
+    def __init__(
+        self,
+        item_ids: Sequence[str],
+        arrays: dict[str, Floats],
+        shared: dict[str, NDArray[Any]] | None = None,
+    ) -> None:
         self.item_ids = list(item_ids)
         self.arrays = arrays
+        self.shared = shared or {}
         self._rows = {item_id: row for row, item_id in enumerate(self.item_ids, start=1)}
+        self._made: dict[str, object] = {}
+
+    @property
+    def total(self) -> float:
+        """Weight of all outcomes these beliefs come from."""
+        return self.cached("total", lambda: float(self.arrays["count"][1:].sum()))
 
     def rows(self, item_ids: Sequence[str]) -> Ints:
         """Rows of the items, 0 for the unseen, int64 ``(n,)``."""
@@ -91,6 +136,7 @@ class Posterior:
 
     def put(self, item_ids: Sequence[str], arrays: dict[str, Floats]) -> None:
         """Overwrite (or add) the items' rows. Writes: this posterior's arrays."""
+        self._made = {}
         for item_id in item_ids:
             if item_id not in self._rows:
                 self.item_ids.append(item_id)
@@ -102,6 +148,12 @@ class Posterior:
                 self.arrays[name] = np.concatenate([array, spare])
             self.arrays[name][rows] = arrays[name]
 
+    def cached(self, name: str, make: Callable[[], Made]) -> Made:
+        """Return what ``make`` gave when first asked for ``name`` since the last change."""
+        if name not in self._made:
+            self._made[name] = make()
+        return cast("Made", self._made[name])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
@@ -110,15 +162,25 @@ class Candidates:
     item_ids: tuple[str, ...]
     keys: Keys  # (m,)
     rows: Ints  # (m,)
+    z: Floats = NOT_GIVEN  # (m, e) item rows; (m, 0) when not given
+
+    def __post_init__(self) -> None:
+        if self.z is None:
+            object.__setattr__(self, "z", np.empty((len(self.item_ids), 0)))
 
     @classmethod
     def of(
-        cls, posterior: Posterior, item_ids: Sequence[str], keys: Keys | None = None
+        cls,
+        posterior: Posterior,
+        item_ids: Sequence[str],
+        keys: Keys | None = None,
+        z: Floats | None = None,
     ) -> Candidates:
         """Look the items up, each given once; give ``keys`` where their hashes are known."""
         if keys is None:
             keys = np.array([hash_key(item_id) for item_id in item_ids], dtype=np.uint64)
-        return cls(item_ids=tuple(item_ids), keys=keys, rows=posterior.rows(item_ids))
+        rows = posterior.rows(item_ids)
+        return cls(item_ids=tuple(item_ids), keys=keys, rows=rows, z=NOT_GIVEN if z is None else z)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +192,11 @@ class Requests:
     offsets: Ints  # (n + 1,)
     item_keys: Keys  # (offsets[-1],)
     rows: Ints  # (offsets[-1],) rows of the posterior
+    z: Floats = NOT_GIVEN  # (offsets[-1], e) item rows; (…, 0) when not given
+
+    def __post_init__(self) -> None:
+        if self.z is None:
+            object.__setattr__(self, "z", np.empty((len(self.rows), 0)))
 
     @classmethod
     def of(
@@ -141,16 +208,37 @@ class Requests:
                 f"{len(x)} feature rows, {len(request_ids)} request ids and {len(candidates)} "
                 "candidate sets; give one of each per request"
             )
-        sizes = [len(each.item_ids) for each in candidates]
-        single = len(candidates) == 1
+        offsets = np.cumsum([0, *(len(each.item_ids) for each in candidates)], dtype=np.int64)
+        keys = np.array([hash_key(request_id) for request_id in request_ids], dtype=np.uint64)
+        if len(candidates) == 1:
+            only = candidates[0]
+            return cls(
+                x=x, keys=keys, offsets=offsets, item_keys=only.keys, rows=only.rows, z=only.z
+            )
         return cls(
             x=x,
-            keys=np.array([hash_key(request_id) for request_id in request_ids], dtype=np.uint64),
-            offsets=np.cumsum([0, *sizes], dtype=np.int64),
-            item_keys=candidates[0].keys
-            if single
-            else np.concatenate([c.keys for c in candidates]),
-            rows=candidates[0].rows if single else np.concatenate([c.rows for c in candidates]),
+            keys=keys,
+            offsets=offsets,
+            item_keys=np.concatenate([c.keys for c in candidates]),
+            rows=np.concatenate([c.rows for c in candidates]),
+            z=np.concatenate([c.z for c in candidates]),
+        )
+
+    @property
+    def of_candidate(self) -> Ints:
+        """Number of the request that each candidate belongs to, ``(offsets[-1],)``."""
+        return np.repeat(np.arange(len(self.keys)), np.diff(self.offsets))
+
+    def only(self, kept: Flags) -> Requests:
+        """Return these requests with the marked candidates alone, ``kept (offsets[-1],)``."""
+        counts = np.add.reduceat(kept, self.offsets[:-1], dtype=np.int64)
+        return Requests(
+            x=self.x,
+            keys=self.keys,
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            item_keys=self.item_keys[kept],
+            rows=self.rows[kept],
+            z=self.z[kept],
         )
 
     def check(self, k: int) -> None:
@@ -161,15 +249,59 @@ class Requests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Belief:
-    """What a model believes of every candidate of a batch, flat like `Requests.rows`."""
+class Joint:
+    """Beliefs of candidates that share parameters: a draw is ``mean + features @ factor @ z``.
 
-    family: str  # "normal" or "beta": the shape of the uncertainty
+    z is ``(f,)`` standard normal, one for all candidates of a request.
+    """
+
+    features: Floats  # (offsets[-1], f)
+    factor: Floats  # (f, f) lower triangle, of the parameters' covariance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Belief:
+    """What a model believes of every candidate of a batch, flat like `Requests.rows`.
+
+    ``family`` is the shape of one candidate's uncertainty: ``normal`` N(mean, sd²), ``beta``
+    Beta(a, b), ``gamma`` Gamma(shape a, rate b), ``student`` (t with a degrees of freedom, located
+    at mean, scale b), ``edges`` (normal, sd infinite where nothing is known) or ``mean`` (no
+    uncertainty is told, sd 0).
+    """
+
+    family: str
     mean: Floats  # expected reward
     sd: Floats  # its standard deviation, for rewards of unit noise
     noise: Floats  # variance of a reward about its mean; 1 where sd holds it already
-    a: Floats  # beta: pseudo-successes; normal: empty
-    b: Floats  # beta: pseudo-failures; normal: empty
+    count: Floats  # weight of the outcomes learned from
+    total: float  # the same over all items of the policy
+    a: Floats = NOT_GIVEN  # see family; empty when it has none
+    b: Floats = NOT_GIVEN
+    replicas: Floats = NOT_GIVEN  # (R, offsets[-1]) means of bootstrap replicas; R = 0 without
+    joint: Joint | None = None  # None: candidates' beliefs are independent
+
+    def __post_init__(self) -> None:
+        for name in ("a", "b"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.empty(0))
+        if self.replicas is None:
+            object.__setattr__(self, "replicas", np.empty((0, len(self.mean))))
+
+    def only(self, kept: Flags) -> Belief:
+        """Return the beliefs of the marked candidates alone, ``kept (offsets[-1],)``."""
+        joint = self.joint and Joint(features=self.joint.features[kept], factor=self.joint.factor)
+        return Belief(
+            family=self.family,
+            mean=self.mean[kept],
+            sd=self.sd[kept],
+            noise=self.noise[kept],
+            count=self.count[kept],
+            total=self.total,
+            a=self.a[kept] if len(self.a) else self.a,
+            b=self.b[kept] if len(self.b) else self.b,
+            replicas=self.replicas[:, kept],
+            joint=joint,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +311,18 @@ class Slates:
     picks: Ints  # (n, k) positions in the request's candidates
     score: Floats  # (n, k) expected reward
     propensity: Floats  # (n, k) probability of the pick given the slots before it
-    error: Floats  # (n, k) 0 when exact, absolute bound when quadrature
-    method: str  # "exact" or "quadrature"
+    error: Floats  # (n, k) 0 exact, absolute bound when quadrature, standard error when sampled
+    method: str  # "exact", "quadrature" or "monte_carlo"; pinned slots are told apart below
     greedy: Flags  # (n, k) whether the pick had the highest mean of those left
+    pinned: Flags = NOT_GIVEN  # (n, k) slots that the request itself filled: propensity 1
+    recurrence: Ints = NOT_GIVEN  # (n, k) monte_carlo: draws until the pick came again, else 0
+
+    def __post_init__(self) -> None:
+        if self.pinned is None:
+            object.__setattr__(self, "pinned", np.zeros(self.picks.shape, dtype=np.bool_))
+        if self.recurrence is None:
+            object.__setattr__(self, "recurrence", np.zeros(self.picks.shape, dtype=np.int64))
+
+    def methods(self) -> list[list[str]]:
+        """Name the method of every slot, ``(n, k)``."""
+        return [["pinned" if pin else self.method for pin in row] for row in self.pinned.tolist()]

@@ -2,29 +2,48 @@
 
 A schema freezes the shift and scale of every feature, so that sums kept over its rows mean the
 same for ever; columns have names, and state aligns by those names when a schema changes.
+
+Features belong to the request (``of = "context"``) or to the item. Rows of a context hold an
+intercept, the context features and products of them; rows of an item the item features and
+products of those; the *joint* row of both adds the declared products of the two.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import ConfigError, SchemaError
+from engine.errors import ConfigError, SchemaError, suggest
 
-__all__ = ["Categorical", "Context", "FeatureValue", "Numeric", "Schema"]
+__all__ = [
+    "Categorical",
+    "Clusters",
+    "Context",
+    "FeatureValue",
+    "Interaction",
+    "Numeric",
+    "Quadratic",
+    "Schema",
+]
 
-FeatureValue = float | int | str | bool | None
+FeatureValue = float | int | str | bool | None | Mapping[str, float]
 Context = Mapping[str, FeatureValue]
+Source = Literal["context", "item"]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 INTERCEPT = "intercept"
 LARGEST = 1e300
+MAX_COLUMNS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +51,7 @@ class Numeric:
     """A number, entered as ``clip((value - center) / scale, -clip, clip)``; absent means 0."""
 
     name: str
+    of: Source = "context"
     center: float = 0.0
     scale: float = 1.0
     clip: float = 5.0
@@ -49,11 +69,15 @@ class Numeric:
         """Column names of this feature."""
         return (self.name,)
 
+    def meaning(self, column: str) -> object:
+        """What a column's entries mean: equal for columns whose sums may be carried over."""
+        return (column, self)
+
     def encode(self, value: FeatureValue) -> list[float]:
         """Entries of the feature's columns; raises ``SchemaError``."""
         if value is None:
             return [0.0]
-        if isinstance(value, str) or not abs(value) <= LARGEST:
+        if isinstance(value, str | Mapping) or not abs(value) <= LARGEST:
             raise SchemaError(f"feature {self.name!r} is {value!r}; it must be a finite number")
         return [min(max((value - self.center) / self.scale, -self.clip), self.clip)]
 
@@ -63,6 +87,7 @@ class Categorical:
     """One of the declared values, entered one-hot; an undeclared or absent value is all zeros."""
 
     name: str
+    of: Source = "context"
     values: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -76,6 +101,10 @@ class Categorical:
         """Column names of this feature."""
         return tuple(f"{self.name}={value}" for value in self.values)
 
+    def meaning(self, column: str) -> object:
+        """What a column's entries mean: a value added later leaves the others' as they were."""
+        return (column, "categorical")
+
     def encode(self, value: FeatureValue) -> list[float]:
         """Entries of the feature's columns; raises ``SchemaError``."""
         if not isinstance(value, str | None):
@@ -83,46 +112,193 @@ class Categorical:
         return [float(value == known) for known in self.values]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Schema:
-    """Features in declared order, after an intercept column of ones."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clusters:
+    """Weights of a few of ``count`` clusters: ``{"17": 0.6, "3": 0.4}``, or one cluster's number.
 
-    features: tuple[Numeric | Categorical, ...] = ()
+    What is not named weighs 0. Source of the use: Diag-LinUCB, arXiv 2307.15893.
+    """
+
+    name: str
+    of: Source = "context"
+    count: int
 
     def __post_init__(self) -> None:
-        names = [INTERCEPT, *(feature.name for feature in self.features)]
-        twice = sorted(
-            {name for name in names if names.count(name) > 1}
-            | {name for name in self.columns if self.columns.count(name) > 1}
-        )
+        if not 1 <= self.count <= MAX_COLUMNS:
+            raise ConfigError(
+                f"feature {self.name!r}: count is {self.count}; give 1 to {MAX_COLUMNS}"
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names of this feature."""
+        return tuple(f"{self.name}={number}" for number in range(self.count))
+
+    def meaning(self, column: str) -> object:
+        """What a column's entries mean: clusters added later leave the others as they were."""
+        return (column, "clusters")
+
+    def encode(self, value: FeatureValue) -> list[float]:
+        """Entries of the feature's columns; raises ``SchemaError``."""
+        entries = [0.0] * self.count
+        if value is None:
+            return entries
+        named = value if isinstance(value, Mapping) else {str(value): 1.0}
+        for number, weight in named.items():
+            known = number.isascii() and number.isdigit() and int(number) < self.count
+            if not known or isinstance(weight, str) or not abs(weight) <= LARGEST:
+                raise SchemaError(
+                    f"feature {self.name!r} has {number!r}: {weight!r}; give numbers of clusters "
+                    f"below {self.count} with finite weights"
+                )
+            entries[int(number)] = float(weight)
+        return entries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interaction:
+    """Products of every column of one feature with every column of another."""
+
+    left: str
+    right: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quadratic:
+    """Squares and products of the named context features; of all numeric ones when none is."""
+
+    names: tuple[str, ...] = ()
+
+
+Base = Numeric | Categorical | Clusters
+Feature = Base | Interaction | Quadratic
+
+KINDS: dict[str, type[Feature]] = {
+    "numeric": Numeric,
+    "categorical": Categorical,
+    "clusters": Clusters,
+    "interaction": Interaction,
+    "quadratic": Quadratic,
+}
+
+
+class _Side(NamedTuple):
+    """Columns of one source: of its features, then products of pairs of those."""
+
+    features: tuple[Base, ...]
+    names: tuple[str, ...]
+    meanings: tuple[object, ...]
+    left: Ints
+    right: Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """Features in declared order, after an intercept column of ones in the context's row."""
+
+    features: tuple[Feature, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [INTERCEPT, *(feature.name for feature in self._bases)]
+        columns = (*self.columns, *self.item_columns)
+        counted = Counter(columns) + Counter(names)
+        once = set(names) & set(columns)  # a numeric feature and its column share a name
+        twice = sorted(name for name, n in counted.items() if n > 1 + (name in once))
         if twice:
             raise ConfigError(f"features {twice} are declared twice; names must differ")
+        if len(columns) + len(self.cross[0]) > MAX_COLUMNS:
+            raise ConfigError(f"the features have {len(columns)} columns; at most {MAX_COLUMNS}")
 
     @cached_property
+    def _bases(self) -> tuple[Base, ...]:
+        return tuple(f for f in self.features if not isinstance(f, Interaction | Quadratic))
+
+    @cached_property
+    def _context(self) -> _Side:
+        return self._side("context")
+
+    @cached_property
+    def _item(self) -> _Side:
+        return self._side("item")
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns, the intercept first."""
-        return (INTERCEPT, *(name for feature in self.features for name in feature.columns))
+        """Names of the columns of a context row, the intercept first."""
+        return self._context.names
+
+    @property
+    def item_columns(self) -> tuple[str, ...]:
+        """Names of the columns of an item row."""
+        return self._item.names
+
+    @cached_property
+    def cross(self) -> tuple[Ints, Ints]:
+        """Columns of the context row and of the item row whose products a joint row adds."""
+        places: list[tuple[int, int]] = []
+        for feature in self.features:
+            if isinstance(feature, Interaction):
+                sides = {self._find(name).of: name for name in (feature.left, feature.right)}
+                if len(sides) == 2:
+                    here, there = self.places(sides["context"]), self.places(sides["item"])
+                    places += [(i, j) for i in here for j in there]
+        pairs = np.array(places, dtype=np.int64).reshape(-1, 2)
+        return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Length of every axis that a model's sums may have.
+
+        ``x`` context columns, ``z`` item columns, ``h`` item columns and cross products, ``f``
+        the joint row; ``xx``, ``hh``, ``ff`` their packed upper triangles.
+        """
+        d, e, p = len(self.columns), len(self.item_columns), len(self.cross[0])
+        single = {"x": d, "z": e, "h": e + p, "f": d + e + p}
+        return single | {name * 2: n * (n + 1) // 2 for name, n in single.items()}
+
+    def meanings(self, axis: str) -> tuple[object, ...]:
+        """What each place of an axis ``x``, ``z``, ``h`` or ``f`` means, for aligning sums."""
+        context, item = self._context.meanings, self._item.meanings
+        cross = tuple((context[i], item[j]) for i, j in zip(*self.cross, strict=True))
+        return {
+            "x": context,
+            "z": item,
+            "h": (*item, *cross),
+            "f": (*context, *item, *cross),
+        }[axis]
+
+    def places(self, name: str) -> list[int]:
+        """Columns of a feature in its source's row; ``ConfigError`` when it is unknown."""
+        found = self._find(name)
+        start = 1 if found.of == "context" else 0
+        for feature in self._bases:
+            if feature is found:
+                break
+            start += len(feature.columns) if feature.of == found.of else 0
+        return list(range(start, start + len(found.columns)))
 
     @cached_property
     def version(self) -> str:
         """Sixteen hex digits that change when any feature does."""
         return hashlib.sha256(msgspec.json.encode(self.to_list())).hexdigest()[:16]
 
-    def encode(self, contexts: Sequence[Context]) -> NDArray[np.float64]:
-        """Encode named features as rows, float64 ``(n, d)``.
+    def encode(self, contexts: Sequence[Context]) -> Floats:
+        """Encode context features as rows, float64 ``(n, d)``.
 
         Raises
         ------
         SchemaError
             When a value has the wrong type or is not finite. Undeclared names are ignored.
         """
-        x = np.empty((len(contexts), len(self.columns)))
-        for row, context in zip(x, contexts, strict=True):
-            entries = [1.0]
-            for feature in self.features:
-                entries += feature.encode(context.get(feature.name))
-            row[:] = entries
-        return x
+        return _encode(self._context, contexts, [1.0])
+
+    def encode_items(self, items: Sequence[Context]) -> Floats:
+        """Encode item features as rows, float64 ``(m, e)``; raises ``SchemaError``."""
+        return _encode(self._item, items, [])
+
+    def joint(self, x: Floats, z: Floats) -> Floats:
+        """Joint rows ``(n, f)`` of context rows ``(n, d)`` and item rows ``(n, e)``."""
+        left, right = self.cross
+        return np.concatenate([x, z, x[:, left] * z[:, right]], axis=1)
 
     def to_list(self) -> list[dict[str, object]]:
         """Plain data that `from_list` turns back into this schema."""
@@ -133,22 +309,69 @@ class Schema:
 
     @classmethod
     def from_list(cls, declared: Iterable[Mapping[str, object]]) -> Schema:
-        """Build a schema from ``[{"name", "type": "numeric"|"categorical", …}, …]``."""
+        """Build a schema from ``[{"type": "numeric", "name": …}, …]``.
+
+        Types: ``numeric``, ``categorical``, ``clusters``, ``interaction``, ``quadratic``.
+        """
         return cls(features=tuple(_feature(dict(entry)) for entry in declared))
 
+    def _find(self, name: str) -> Base:
+        for feature in self._bases:
+            if feature.name == name:
+                return feature
+        names = [feature.name for feature in self._bases]
+        raise ConfigError(f"feature {name!r} is not declared{suggest(name, names)}")
 
-def _feature(entry: dict[str, object]) -> Numeric | Categorical:
-    kinds: dict[str, type[Numeric] | type[Categorical]]
-    kinds = {"numeric": Numeric, "categorical": Categorical}
-    kind = entry.pop("type", None)
-    if not isinstance(kind, str) or kind not in kinds:
-        raise ConfigError(
-            f"feature {entry.get('name')!r} has type {kind!r}; give one of {sorted(kinds)}"
+    def _side(self, source: Source) -> _Side:
+        bases = tuple(feature for feature in self._bases if feature.of == source)
+        names = [column for feature in bases for column in feature.columns]
+        meanings = [f.meaning(column) for f in bases for column in f.columns]
+        if source == "context":
+            names, meanings = [INTERCEPT, *names], [INTERCEPT, *meanings]
+        pairs = [pair for f in self.features for pair in self._pairs(f, source)]
+        return _Side(
+            bases,
+            (*names, *(f"{names[i]}*{names[j]}" for i, j in pairs)),
+            (*meanings, *((meanings[i], meanings[j]) for i, j in pairs)),
+            np.array([i for i, _ in pairs], dtype=np.int64),
+            np.array([j for _, j in pairs], dtype=np.int64),
         )
-    unknown = sorted(set(entry) - {field.name for field in fields(kinds[kind])})
+
+    def _pairs(self, feature: Feature, source: Source) -> list[tuple[int, int]]:
+        """Pairs of columns of one source whose products a feature declares."""
+        if isinstance(feature, Interaction):
+            if {self._find(feature.left).of, self._find(feature.right).of} == {source}:
+                left, right = self.places(feature.left), self.places(feature.right)
+                return [(i, j) for i in left for j in right]
+        elif isinstance(feature, Quadratic) and source == "context":
+            numeric = [f.name for f in self._bases if isinstance(f, Numeric) and f.of == source]
+            places = [i for name in feature.names or numeric for i in self.places(name)]
+            return [(i, j) for at, i in enumerate(places) for j in places[at:]]
+        return []
+
+
+def _encode(side: _Side, rows: Sequence[Context], first: list[float]) -> Floats:
+    width = len(side.names) - len(side.left)
+    encoded = np.empty((len(rows), len(side.names)))
+    for row, named in zip(encoded, rows, strict=True):
+        entries = first.copy()
+        for feature in side.features:
+            entries += feature.encode(named.get(feature.name))
+        row[:width] = entries
+    if len(side.left):
+        encoded[:, width:] = encoded[:, side.left] * encoded[:, side.right]
+    return encoded
+
+
+def _feature(entry: dict[str, object]) -> Feature:
+    kind = entry.pop("type", None)
+    told = f"feature {entry.get('name', kind)!r}"
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError(f"{told} has type {kind!r}; give one of {sorted(KINDS)}")
+    unknown = sorted(set(entry) - {field.name for field in fields(KINDS[kind])})
     if unknown:
-        raise ConfigError(f"feature {entry.get('name')!r} has unknown settings {unknown}")
+        raise ConfigError(f"{told} has unknown settings {unknown}")
     try:
-        return msgspec.convert(entry, kinds[kind])
+        return msgspec.convert(entry, KINDS[kind])
     except msgspec.ValidationError as error:
-        raise ConfigError(f"feature {entry.get('name')!r}: {error}") from error
+        raise ConfigError(f"{told}: {error}") from error

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -26,8 +25,12 @@ from engine.batches import (
     Slates,
     hash_key,
 )
+from engine.clicks import Examination
 from engine.errors import ConfigError, ShapeError, SnapshotError
+from engine.exploration.base import Exploration
 from engine.features import Schema
+from engine.models.base import Model, resolve
+from engine.slates.base import SlateRule, draw_slotwise
 from engine.state import State
 
 __all__ = [
@@ -44,66 +47,8 @@ __all__ = [
     "hash_key",
 ]
 
+BOUNDS = {"beta": (0.0, 1.0), "gamma": (0.0, np.inf)}  # of the mean, by family
 MAX_SPAN = 256  # half-lives an outcome may lie after the landmark
-
-
-class Model(Protocol):
-    """What is believed of an item.
-
-    ``additive``: merging shards' sums gives the whole. ``family``: shape of the uncertainty.
-    """
-
-    @property
-    def additive(self) -> bool: ...  # noqa: D102
-
-    @property
-    def family(self) -> str: ...  # noqa: D102
-
-    def shapes(self, d: int) -> dict[str, tuple[int, ...]]:
-        """Name of each sum and the shape of an item's row in it, for ``d`` columns."""
-        ...
-
-    def update(
-        self, sums: dict[str, Floats], rows: Ints, outcomes: Outcomes, weight: Floats
-    ) -> None:
-        """Add outcomes to the sums. Writes: sums. No BLAS, so batch cuts leave no trace."""
-        ...
-
-    def derive(self, sums: dict[str, Floats], d: int) -> dict[str, Floats]:
-        """Posterior arrays of the given rows of sums, derived from them alone."""
-        ...
-
-    def believe(self, posterior: Posterior, requests: Requests) -> Belief:
-        """Mean and spread of every candidate of every request."""
-        ...
-
-
-class Exploration(Protocol):
-    """How beliefs become choices; knows the probability of each."""
-
-    def check(self, family: str) -> None:
-        """Raise ``ConfigError`` when propensities cannot be stated for beliefs of a family."""
-        ...
-
-    def draw(
-        self, belief: Belief, requests: Requests, picks: Ints, *, seed: int, floor: float
-    ) -> Slates:
-        """Fill ``picks`` (-1: draw; else: taken as given) and state each one's propensity."""
-        ...
-
-
-class SlateRule(Protocol):
-    """How a list is made of an exploration."""
-
-    def check(self, exploration: Exploration, family: str) -> None:
-        """Raise ``ConfigError`` when the lists' propensities could not be stated."""
-        ...
-
-    def draw(
-        self, exploration: Exploration, belief: Belief, requests: Requests, picks: Ints, seed: int
-    ) -> Slates:
-        """Fill ``picks`` (-1: draw; else: taken as given) and state each one's propensity."""
-        ...
 
 
 class _Saved(msgspec.Struct):
@@ -121,6 +66,8 @@ class Policy:
         Outcomes this old count half; 0 never forgets.
     seed
         Seeds the draws, together with request id, slot and item id.
+    examination
+        Which slots of a slate say something of their items.
     """
 
     name: str
@@ -130,13 +77,25 @@ class Policy:
     schema: Schema = field(default_factory=Schema)
     half_life_ms: int = 0
     seed: int = 0
+    examination: Examination = field(default_factory=Examination)
 
     def __post_init__(self) -> None:
         if self.half_life_ms < 0:
             raise ConfigError(f"half_life_ms is {self.half_life_ms}; give 0 (never) or more")
         if not 0 <= self.seed < 2**64:
             raise ConfigError(f"seed is {self.seed}; give a whole number from 0 to 2^64 - 1")
-        self.slate.check(self.exploration, self.model.family)
+        if self.half_life_ms and not self.model.traits.forgets:
+            raise ConfigError(
+                f"policy {self.name!r}: this model cannot forget by a half-life; "
+                "reset it when drift is detected instead"
+            )
+        if self.examination.chances and not self.model.traits.examines:
+            raise ConfigError(
+                f"policy {self.name!r}: this model has no position-based form; "
+                "use examination=cascade, or a linear or conjugate model"
+            )
+        self.model.check(self.schema)
+        self.slate.check(self.exploration, self.model, self.schema)
 
     @property
     def width(self) -> int:
@@ -161,19 +120,31 @@ class Policy:
         )
 
     def model_settings(self) -> list[object]:
-        """Name the model and its settings as plain data."""
-        return [type(self.model).__name__, msgspec.to_builtins(self.model)]
+        """Model and examination with their settings, as plain data."""
+        name = type(self.model).__name__
+        return [name, msgspec.to_builtins(self.model), msgspec.to_builtins(self.examination)]
 
     def init(self) -> State:
         """Return the state of a policy that has seen nothing."""
-        return State(self.model.shapes(self.width), self.half_life_ms)
+        axes, sizes = self.model.axes(), self.schema.sizes
+        return State(
+            resolve(axes.items, sizes),
+            self.half_life_ms,
+            shared=resolve(axes.shared, sizes),
+            squared=axes.squared,
+            parts=self.model.parts(self.schema),
+        )
 
     def update(self, state: State, outcomes: Outcomes) -> None:
         """Learn from outcomes, in order, and forget up to the last of them. Writes: state."""
-        if outcomes.x.shape[1] != self.width:
+        found = (outcomes.x.shape[1], outcomes.z.shape[1])
+        if found != (self.width, len(self.schema.item_columns)):
             raise ShapeError(
-                f"outcomes.x has {outcomes.x.shape[1]} columns; the schema has {self.width}"
+                f"outcomes.x and z have {found} columns; the schema has "
+                f"({self.width}, {len(self.schema.item_columns)})"
             )
+        latest = int(outcomes.time_ms.max(initial=state.landmark))
+        outcomes = self.examination.apply(outcomes)
         for part in self._segments(state, outcomes):
             rows = state.ensure_rows(part.item_ids)
             weight = part.weight
@@ -181,9 +152,8 @@ class Policy:
                 # Whole half-lives apart from the rest, so that the landmark leaves no rounding.
                 steps, rest = np.divmod(part.time_ms - state.landmark, self.half_life_ms)
                 weight = np.ldexp(weight * np.exp2(rest / self.half_life_ms), steps)
-            self.model.update(state.sums, rows, part, weight)
-        if len(outcomes.item_ids):
-            state.advance(int(outcomes.time_ms.max()))
+            self.model.update(state, rows, part, weight, self.schema)
+        state.advance(latest)
 
     def learn(self, state: State, posterior: Posterior, outcomes: Outcomes) -> Posterior:
         """Update a state and the posterior derived from it. Writes: state, posterior."""
@@ -213,30 +183,46 @@ class Policy:
             name: np.concatenate([np.zeros((1, *kept.shape[1:])), kept])
             for name, kept in state.sums.items()
         }
-        return Posterior(state.item_ids, self.model.derive(sums, self.width))
+        arrays = self.model.derive(sums, state, self.schema)
+        return Posterior(state.item_ids, arrays, self.model.derive_shared(state, self.schema))
 
     def refresh(self, posterior: Posterior, state: State, item_ids: Sequence[str]) -> Posterior:
-        """Derive the named items again, to the same bits as `derive`. Writes: posterior."""
-        posterior.put(item_ids, self.model.derive(state.take(item_ids), self.width))
+        """Derive the named items again, to the same bits as `derive`. Writes: posterior.
+
+        A model whose beliefs of one item rest on the outcomes of others is derived whole.
+        """
+        if self.model.traits.pooled:
+            return self.derive(state)
+        posterior.put(item_ids, self.model.derive(state.take(item_ids), state, self.schema))
         return posterior
 
-    def rank(self, posterior: Posterior, requests: Requests, k: int) -> Slates:
+    def rank(
+        self, posterior: Posterior, requests: Requests, k: int, pins: Ints | None = None
+    ) -> Slates:
         """Make a slate of ``k`` items for every request, with the probability of each choice.
+
+        Parameters
+        ----------
+        pins
+            ``(n, k)``: places of candidates that the caller puts into slots, -1 elsewhere. Their
+            propensity is 1, and no other slot shows them.
 
         Raises
         ------
         ShapeError
-            When a request has fewer than ``k`` candidates.
+            When a request has fewer than ``k`` candidates, or pins are no candidates.
         """
         requests.check(k)
         picks = np.full((len(requests.keys), k), -1, dtype=np.int64)
-        return self._draw(posterior, requests, picks)
+        return self._draw(posterior, requests, picks, pins)
 
-    def score(self, posterior: Posterior, requests: Requests, picks: Ints) -> Slates:
+    def score(
+        self, posterior: Posterior, requests: Requests, picks: Ints, pins: Ints | None = None
+    ) -> Slates:
         """State the probabilities this policy gives to slates ``(n, k)`` chosen by another.
 
-        Each is conditional on the slots before it. Raises ``ShapeError`` when a pick is not a
-        position in its request's candidates, or stands twice in a slate.
+        Each is conditional on the slots before it and on the pins. Raises ``ShapeError`` when a
+        pick is not a position in its request's candidates, or stands twice in a slate.
         """
         requests.check(picks.shape[1])
         ordered = np.sort(picks, axis=1)
@@ -247,25 +233,41 @@ class Policy:
             or np.any(ordered[:, 1:] == ordered[:, :-1])
         ):
             raise ShapeError("picks hold a position that is not a candidate, or one twice")
-        return self._draw(posterior, requests, picks.astype(np.int64))
+        return self._draw(posterior, requests, picks.astype(np.int64), pins)
 
-    def _draw(self, posterior: Posterior, requests: Requests, picks: Ints) -> Slates:
-        belief = self.model.believe(posterior, requests)
-        return self.slate.draw(self.exploration, belief, requests, picks, self.seed)
+    def _draw(
+        self, posterior: Posterior, requests: Requests, picks: Ints, pins: Ints | None
+    ) -> Slates:
+        belief = self.believe(posterior, requests)
+        if pins is None or np.all(pins < 0):
+            return self.slate.draw(
+                self.exploration, belief, requests, picks, self.seed, self.schema
+            )
+        return draw_slotwise(
+            self.slate, self.exploration, belief, requests, picks, pins, self.seed, self.schema
+        )
+
+    def believe(self, posterior: Posterior, requests: Requests) -> Belief:
+        """Mean and spread of every candidate of every request."""
+        return self.model.believe(posterior, requests, self.schema)
 
     def merge(self, states: Sequence[State]) -> State:
-        """Add up the states of shards, in the order given: equal to one state of the whole."""
-        if not self.model.additive:
-            raise ConfigError(f"policy {self.name!r} is not additive: its shards cannot be merged")
+        """Add up the states of shards, in the order given: equal to one state of the whole.
+
+        An ``approximate`` model's shards add up to what is near the whole. Raises
+        ``ConfigError`` when the model's shards cannot be merged.
+        """
+        if self.model.traits.merging == "refused":
+            raise ConfigError(
+                f"policy {self.name!r} learns in order: shards of its model cannot be merged; "
+                "let one owner learn it"
+            )
         whole = self.init()
-        landmark = max((state.landmark for state in states), default=0)
-        whole.landmark = landmark
+        whole.landmark = max((state.landmark for state in states), default=0)
         for state in states:
             shard = state.copy()
-            shard.advance(landmark)
-            rows = whole.ensure_rows(shard.item_ids)
-            for name, sums in whole.sums.items():
-                sums[rows] += shard.sums[name]
+            shard.advance(whole.landmark)
+            whole.add(shard)
         return whole
 
     def decay(self, state: State, now_ms: int) -> None:
@@ -292,15 +294,19 @@ class Policy:
         return state
 
     def item_summary(
-        self, posterior: Posterior, item_ids: Sequence[str], x: Floats
+        self, posterior: Posterior, item_ids: Sequence[str], x: Floats, z: Floats | None = None
     ) -> dict[str, Floats]:
-        """Count, mean and 95 % interval ``low``, ``high`` of items at one context row ``(d,)``."""
-        request = Requests.of(x[None, :], ["summary"], [Candidates.of(posterior, item_ids)])
-        belief = self.model.believe(posterior, request)
+        """Count, mean and 95 % interval ``low``, ``high`` of items at one context row ``(d,)``.
+
+        ``z`` ``(n, e)`` are the items' own rows, for a schema with item features.
+        """
+        candidates = Candidates.of(posterior, item_ids, z=z)
+        request = Requests.of(x[None, :], ["summary"], [candidates])
+        belief = self.believe(posterior, request)
         spread = 1.96 * belief.sd * np.sqrt(belief.noise)
-        least, most = (0.0, 1.0) if belief.family == "beta" else (-np.inf, np.inf)
+        least, most = BOUNDS.get(belief.family, (-np.inf, np.inf))
         return {
-            "count": posterior.arrays["count"][request.rows],
+            "count": belief.count,
             "mean": belief.mean,
             "low": np.maximum(belief.mean - spread, least),
             "high": np.minimum(belief.mean + spread, most),

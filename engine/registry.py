@@ -1,39 +1,66 @@
-"""Policies by name: ``linear-thompson:alpha=0.5,floor=0.01``."""
+"""Policies by name: ``linear-thompson:alpha=0.5,floor=0.01``.
+
+A name is ``MODEL-EXPLORATION``; every setting of the model, the exploration and the slate rule
+may follow it. A setting is a number, a word, or several of either between ``|``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import typing
+from dataclasses import fields
+from typing import Any
 
+import msgspec
+
+from engine.clicks import Examination
 from engine.errors import ConfigError, suggest
+from engine.exploration.base import Exploration
 from engine.exploration.index import UCB, Epsilon, Greedy
 from engine.exploration.thompson import Thompson
 from engine.features import Schema
+from engine.models.base import Model
 from engine.models.conjugate import BetaBernoulli
 from engine.models.linear import DisjointLinear
-from engine.policy import Exploration, Model, Policy
+from engine.policy import Policy
+from engine.slates.base import SlateRule
 from engine.slates.sequential import SequentialDraw
 
 __all__ = ["make_policy", "policy_names"]
 
-MODELS: dict[str, tuple[Callable[..., Model], tuple[str, ...]]] = {
-    "linear": (DisjointLinear, ("ridge",)),
-    "beta": (BetaBernoulli, ("prior_a", "prior_b")),
+MODELS: dict[str, type[Model]] = {
+    "linear": DisjointLinear,
+    "beta": BetaBernoulli,
 }
-EXPLORATIONS: dict[str, tuple[Callable[..., Exploration], tuple[str, ...]]] = {
-    "greedy": (Greedy, ()),
-    "epsilon": (Epsilon, ("epsilon",)),
-    "ucb": (UCB, ("alpha",)),
-    "thompson": (Thompson, ("alpha",)),
+EXPLORATIONS: dict[str, type[Exploration]] = {
+    "greedy": Greedy,
+    "epsilon": Epsilon,
+    "ucb": UCB,
+    "thompson": Thompson,
 }
-COMMON = ("floor", "half_life_seconds", "seed")
+SLATES: dict[str, type[SlateRule]] = {
+    "sequential": SequentialDraw,
+}
+COMMON = {
+    "slate": str,
+    "examination": str,
+    "half_life_seconds": float,
+    "seed": float,
+}
 
 
 def policy_names() -> list[str]:
-    """Every name `make_policy` knows."""
-    return [
-        "uniform",
-        *(f"{model}-{exploration}" for model in MODELS for exploration in EXPLORATIONS),
-    ]
+    """Every name `make_policy` knows, with settings left at their defaults."""
+    names = [f"{model}-{exploration}" for model in MODELS for exploration in EXPLORATIONS]
+    return ["uniform", *(name for name in names if _can_combine(name))]
+
+
+def _can_combine(name: str) -> bool:
+    model, _, exploration = name.partition("-")
+    try:
+        EXPLORATIONS[exploration]().check(MODELS[model]())
+    except ConfigError:
+        return False
+    return True
 
 
 def make_policy(
@@ -46,49 +73,83 @@ def make_policy(
     Raises
     ------
     ConfigError
-        When the name or a setting is unknown (with the nearest known one), or a value is wrong.
+        When the name or a setting is unknown (with the nearest known one), a value is wrong, or
+        the parts cannot be combined (with the reason).
     """
     kind, _, given = spec.partition(":")
-    if kind not in policy_names():
-        raise ConfigError(f"policy {kind!r} is unknown{suggest(kind, policy_names())}")
     model_name, _, exploration_name = kind.partition("-")
     if kind == "uniform":
         model_name, exploration_name = "beta", "epsilon"
-    make_model, model_keys = MODELS[model_name]
-    make_exploration, exploration_keys = EXPLORATIONS[exploration_name]
-    allowed = (*model_keys, *exploration_keys, *COMMON)
-    settings = _parse(spec, given, COMMON if kind == "uniform" else allowed)
+    if model_name not in MODELS or exploration_name not in EXPLORATIONS:
+        raise ConfigError(f"policy {kind!r} is unknown{suggest(kind, policy_names())}")
+    entries = _split(spec, given)
+    slate_name = entries.get("slate", "sequential")
+    if slate_name not in SLATES:
+        raise ConfigError(
+            f"policy {spec!r}: slate {slate_name!r} is unknown{suggest(slate_name, SLATES)}"
+        )
+    parts = MODELS[model_name], EXPLORATIONS[exploration_name], SLATES[slate_name]
+    types = COMMON | {"floor": float}
+    if kind != "uniform":
+        types |= {key: kind for part in parts for key, kind in _settings(part).items()}
+    settings = {key: _convert(spec, key, value, types) for key, value in entries.items()}
     if kind == "uniform":
         settings["epsilon"] = 1.0
-    floor = {"floor": settings["floor"]} if "floor" in settings else {}
+    model, exploration, slate = (
+        part(**{key: settings[key] for key in _settings(part) if key in settings}) for part in parts
+    )
     return Policy(
         name=name or kind,
-        model=make_model(**{key: settings[key] for key in model_keys if key in settings}),
-        exploration=make_exploration(
-            **{key: settings[key] for key in exploration_keys if key in settings}
-        ),
-        slate=SequentialDraw(**floor),
+        model=typing.cast("Model", model),
+        exploration=typing.cast("Exploration", exploration),
+        slate=typing.cast("SlateRule", slate),
         schema=schema or Schema(),
         half_life_ms=_whole(spec, "half_life_seconds", settings.get("half_life_seconds", 0), 1000),
         seed=_whole(spec, "seed", settings.get("seed", seed)),
+        examination=_examination(spec, settings.get("examination", "")),
     )
 
 
-def _parse(spec: str, given: str, allowed: Iterable[str]) -> dict[str, float]:
-    settings: dict[str, float] = {}
+def _settings(part: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(part)
+    return {f.name: hints[f.name] for f in fields(part)}
+
+
+def _split(spec: str, given: str) -> dict[str, str]:
+    entries: dict[str, str] = {}
     for part in filter(None, given.split(",")):
         key, equals, value = (piece.strip() for piece in part.partition("="))
-        if key in settings:
+        if key in entries:
             raise ConfigError(f"policy {spec!r}: setting {key!r} stands there twice; give it once")
-        if key not in allowed:
-            raise ConfigError(f"policy {spec!r}: setting {key!r} is unknown{suggest(key, allowed)}")
-        try:
-            settings[key] = float(value)
-        except ValueError:
-            raise ConfigError(
-                f"policy {spec!r}: {part!r} must be {key}=number" + ("" if equals else ", with '='")
-            ) from None
-    return settings
+        if not equals:
+            raise ConfigError(f"policy {spec!r}: {part!r} must be {key}=number, with '='")
+        entries[key] = value
+    return entries
+
+
+def _convert(spec: str, key: str, value: str, types: dict[str, Any]) -> Any:
+    if key not in types:
+        raise ConfigError(f"policy {spec!r}: setting {key!r} is unknown{suggest(key, types)}")
+    several = typing.get_origin(types[key]) is tuple
+    try:
+        return msgspec.convert(value.split("|") if several else value, types[key], strict=False)
+    except msgspec.ValidationError as error:
+        kind = "number" if types[key] in {float, int} else "value"
+        raise ConfigError(
+            f"policy {spec!r}: {key}={value!r} must be {key}={kind}: {error}"
+        ) from None
+
+
+def _examination(spec: str, given: str) -> Examination:
+    if not given or given == "cascade":
+        return Examination(cascade=given == "cascade")
+    try:
+        return Examination(chances=tuple(float(chance) for chance in given.split("|")))
+    except ValueError:
+        raise ConfigError(
+            f"policy {spec!r}: examination is {given!r}; give 'cascade', or the chance of every "
+            "slot, like 1|0.6|0.4"
+        ) from None
 
 
 def _whole(spec: str, key: str, value: float, unit: int = 1) -> int:

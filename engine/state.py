@@ -1,4 +1,4 @@
-"""What a policy has learned: named raw sums, one row an item.
+"""What a policy has learned: named raw sums.
 
 State knows nothing of the policy it belongs to, so it can be hashed, saved, merged and diffed
 by anyone. Rows align by item id, never by position.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -15,30 +16,76 @@ from numpy.typing import NDArray
 
 from engine.errors import ShapeError, SnapshotError
 
-__all__ = ["State", "pack_arrays", "unpack_arrays"]
+__all__ = ["Part", "State", "pack_arrays", "unpack_arrays"]
 
 Sums = dict[str, NDArray[np.float64]]
+Shapes = Mapping[str, tuple[int, ...]]
 
 MAX_HALVINGS = 1000
 NEGLIGIBLE = 1e-280
 
 
+class Part(Protocol):
+    """A piece of state that is no array by item: sums by edge, say, or another library's model."""
+
+    def halve(self, steps: int) -> None:
+        """Multiply what is forgotten by ``0.5 ** steps``. Writes: this part."""
+        ...
+
+    def digest(self) -> bytes:
+        """Hash of the content: equal for equal knowledge, to the bit."""
+        ...
+
+    def to_bytes(self, item_ids: Sequence[str] | None) -> bytes:
+        """Save the whole part (None), or at least what belongs to the named items."""
+        ...
+
+    def put_bytes(self, saved: bytes) -> None:
+        """Write what `to_bytes` saved over this part; ``SnapshotError`` when it is damaged."""
+        ...
+
+    def add(self, other: Part) -> None:
+        """Add another shard's sums; ``ConfigError`` when such parts do not add. Writes: this."""
+        ...
+
+    def copy(self) -> Part:
+        """Return an independent copy."""
+        ...
+
+
 class State:
-    """Raw sums of items.
+    """Raw sums of items, sums that belong to none, and parts of other kinds.
 
     Parameters
     ----------
     shapes
-        Name of each sum and the shape of one item's row in it.
+        Name of each sum by item, and the shape of one item's row in it.
     half_life_ms
         Time (ms) after which an outcome counts half; 0 never forgets. The sums hold landmark
         weights ``2 ** ((t - landmark) / half_life_ms)``: moving the landmark by whole half-lives
         multiplies every sum by an exact power of two, so when it moves leaves no trace.
+    shared
+        Name and shape of each sum that belongs to no item.
+    squared
+        Names of sums whose weights are squared: half a life later they count a quarter.
+    parts
+        Empty parts, owned by this state from now on.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], half_life_ms: int = 0) -> None:
+    def __init__(
+        self,
+        shapes: Shapes,
+        half_life_ms: int = 0,
+        *,
+        shared: Shapes | None = None,
+        squared: Iterable[str] = (),
+        parts: Mapping[str, Part] | None = None,
+    ) -> None:
         self.shapes = dict(shapes)
         self.half_life_ms = half_life_ms
+        self.squared = frozenset(squared)
+        self.shared: Sums = {name: np.zeros(shape) for name, shape in (shared or {}).items()}
+        self.parts: dict[str, Part] = dict(parts or {})
         self.item_ids: list[str] = []
         self.landmark = 0
         self._rows: dict[str, int] = {}
@@ -49,7 +96,7 @@ class State:
 
     @property
     def sums(self) -> Sums:
-        """The sums, each float64 ``(len(self), …)``: views, writable in place."""
+        """The sums by item, each float64 ``(len(self), …)``: views, writable in place."""
         return {name: sums[: len(self)] for name, sums in self._sums.items()}
 
     def rows(self, item_ids: Iterable[str]) -> NDArray[np.int64]:
@@ -87,26 +134,45 @@ class State:
         """Overwrite (or add) the named items' rows with absolute values."""
         rows = self.ensure_rows(item_ids)
         for name, shape in self.shapes.items():
-            if name not in sums or sums[name].shape != (len(rows), *shape):
-                raise SnapshotError(
-                    f"sum {name!r} is {getattr(sums.get(name), 'shape', 'absent')}; "
-                    f"this state keeps rows of shape {shape}"
-                )
+            _check_shape(name, sums.get(name), (len(rows), *shape))
             self._sums[name][rows] = sums[name]
+
+    def put_shared(self, shared: Mapping[str, NDArray[np.float64]]) -> None:
+        """Overwrite the sums that belong to no item with absolute values."""
+        for name, sums in self.shared.items():
+            _check_shape(name, shared.get(name), sums.shape)
+            self.shared[name] = shared[name].copy()
 
     def advance(self, now_ms: int) -> None:
         """Move the landmark forward to the last whole half-life at or before ``now_ms``."""
         if not self.half_life_ms:
             return
         steps = (now_ms - self.landmark) // self.half_life_ms
-        if steps <= 0:
-            return
-        self.landmark += steps * self.half_life_ms
-        for name, sums in self._sums.items():
-            halved = sums * 0.5 ** min(steps, MAX_HALVINGS)
-            # Below this a sum could reach the subnormal range, where halving is no longer exact.
-            halved[np.abs(halved) < NEGLIGIBLE] = 0.0
-            self._sums[name] = halved
+        if steps > 0:
+            self.landmark += steps * self.half_life_ms
+            self.halve(steps)
+
+    def halve(self, steps: int) -> None:
+        """Multiply every sum by ``0.5 ** steps``, exactly."""
+        steps = min(steps, MAX_HALVINGS)
+        for sums in (self._sums, self.shared):
+            for name in sums:
+                halved = sums[name] * (0.25 if name in self.squared else 0.5) ** steps
+                # Below it a sum could reach the subnormal range, where halving is not exact.
+                halved[np.abs(halved) < NEGLIGIBLE] = 0.0
+                sums[name] = halved
+        for part in self.parts.values():
+            part.halve(steps)
+
+    def add(self, other: State) -> None:
+        """Add the sums of another shard, which must be at the same landmark. Writes: this state."""
+        rows = self.ensure_rows(other.item_ids)
+        for name, sums in self.sums.items():
+            sums[rows] += other.sums[name]
+        for name, sums in self.shared.items():
+            np.add(sums, other.shared[name], out=sums)
+        for name, part in self.parts.items():
+            part.add(other.parts[name])
 
     def hash(self) -> str:
         """Sha-256 of the sums with items in id order: equal for equal knowledge, to the bit."""
@@ -117,32 +183,65 @@ class State:
         for name in sorted(self.shapes):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(self._sums[name][rows]).tobytes())
+        for name in sorted(self.shared):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(self.shared[name]).tobytes())
+        for name in sorted(self.parts):
+            digest.update(name.encode())
+            digest.update(self.parts[name].digest())
         return digest.hexdigest()
 
     def to_bytes(self, item_ids: Sequence[str] | None = None) -> bytes:
-        """Save the whole state, or the named items' rows."""
+        """Save the whole state, or the named items' rows and what belongs to no item."""
         ids = self.item_ids if item_ids is None else list(item_ids)
-        head = {"item_ids": ids, "landmark": self.landmark}
-        return pack_arrays(head, self.take(ids))
+        parts = {name: part.to_bytes(item_ids) for name, part in self.parts.items()}
+        head = {"item_ids": ids, "landmark": self.landmark, "parts": parts}
+        arrays = {f"item/{name}": sums for name, sums in self.take(ids).items()}
+        arrays |= {f"shared/{name}": sums for name, sums in self.shared.items()}
+        return pack_arrays(head, arrays)
 
     def put_bytes(self, saved: bytes) -> list[str]:
         """Write rows saved by `to_bytes` over this state; returns their item ids."""
-        head, sums = unpack_arrays(saved)
-        item_ids = head.get("item_ids")
-        landmark = head.get("landmark")
-        if not isinstance(item_ids, list) or not isinstance(landmark, int):
+        head, arrays = unpack_arrays(saved)
+        item_ids, landmark = head.get("item_ids"), head.get("landmark")
+        parts = head.get("parts")
+        if not (
+            isinstance(item_ids, list) and isinstance(landmark, int) and isinstance(parts, dict)
+        ):
             raise SnapshotError("saved state has no item ids or no landmark; it is damaged")
         self.advance(landmark)
         self.landmark = landmark
-        self.put(item_ids, sums)
+        self.put(item_ids, _below(arrays, "item/"))
+        self.put_shared(_below(arrays, "shared/"))
+        for name, part in self.parts.items():
+            if not isinstance(parts.get(name), bytes):
+                raise SnapshotError(f"saved state has no part {name!r}; it is damaged")
+            part.put_bytes(parts[name])
         return item_ids
 
     def copy(self) -> State:
         """Return an independent copy."""
-        twin = State(self.shapes, self.half_life_ms)
+        twin = State(
+            self.shapes,
+            self.half_life_ms,
+            squared=self.squared,
+            parts={name: part.copy() for name, part in self.parts.items()},
+        )
+        twin.shared = {name: sums.copy() for name, sums in self.shared.items()}
         twin.put(self.item_ids, self.sums)
         twin.landmark = self.landmark
         return twin
+
+
+def _below(arrays: Sums, prefix: str) -> Sums:
+    return {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
+
+
+def _check_shape(name: str, given: NDArray[np.float64] | None, expected: tuple[int, ...]) -> None:
+    if given is None or given.shape != expected:
+        raise SnapshotError(
+            f"sum {name!r} is {getattr(given, 'shape', 'absent')}; this state keeps {expected}"
+        )
 
 
 def pack_arrays(head: Mapping[str, object], arrays: Mapping[str, NDArray[np.float64]]) -> bytes:

@@ -141,7 +141,7 @@ class _Run:
         slates = self._policy.rank(self._posterior, requests, self._world.slots)
         favourite = int(slates.picks[0, 0])
         if not slates.greedy[0, 0]:
-            means = self._policy.model.believe(self._posterior, requests).mean
+            means = self._policy.believe(self._posterior, requests).mean
             favourite = int(np.argmax(means))
         return slates.picks[0], favourite
 

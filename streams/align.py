@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,9 +13,8 @@ from engine.state import State
 
 __all__ = ["align_state"]
 
-PROBE = 23  # a width no sum has by chance; its packed triangle is 276
-
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def align_state(policy: Policy, before: Policy | None, state: State | None) -> State:
@@ -27,52 +28,53 @@ def align_state(policy: Policy, before: Policy | None, state: State | None) -> S
         return policy.init()
     if policy.state_hash == before.state_hash:
         return state
-    if (policy.model_settings(), policy.half_life_ms) != (
-        before.model_settings(),
-        before.half_life_ms,
-    ):
+    settings = (policy.model_settings(), policy.half_life_ms)
+    if settings != (before.model_settings(), before.half_life_ms) or not policy.model.traits.aligns:
         return policy.init()
-    old, new = _columns(before.schema), _columns(policy.schema)
-    places = {column: place for place, column in enumerate(old)}
-    kept = np.array([places.get(column, -1) for column in new], dtype=np.int64)
+    axes = policy.model.axes()
     aligned = policy.init()
     aligned.landmark = state.landmark
-    probed = policy.model.shapes(PROBE)
-    sums = {name: _select(state.sums[name], probed[name], kept, len(old)) for name in state.shapes}
-    aligned.put(state.item_ids, sums)
+    schemas = (before.schema, policy.schema)
+    aligned.put(state.item_ids, _align(state.sums, axes.items, 1, *schemas))
+    aligned.put_shared(_align(state.shared, axes.shared, 0, *schemas))
+    aligned.parts = state.parts
     return aligned
 
 
-def _columns(schema: Schema) -> list[object]:
-    # A numeric feature with another center or scale is another feature: its sums differ.
-    features = [(feature, column) for feature in schema.features for column in feature.columns]
-    return ["intercept", *(_meaning(feature, column) for feature, column in features)]
+def _align(
+    sums: Mapping[str, Floats],
+    axes: Mapping[str, tuple[int | str, ...]],
+    first: int,
+    old: Schema,
+    new: Schema,
+) -> dict[str, Floats]:
+    aligned = {}
+    for name, shape in axes.items():
+        kept = sums[name]
+        for axis, size in enumerate(shape, start=first):
+            if isinstance(size, str):
+                kept = _pick(kept, _places(size, old, new), axis)
+        aligned[name] = kept
+    return aligned
 
 
-def _meaning(feature: object, column: str) -> object:
-    numeric = not hasattr(feature, "values")
-    return (column, feature) if numeric else (column, "categorical")
+def _places(axis: str, old: Schema, new: Schema) -> Ints:
+    """Where each place of the new schema's axis stood in the old one's; -1 for nowhere."""
+    known = {meaning: place for place, meaning in enumerate(old.meanings(axis[0]))}
+    kept = np.array([known.get(meaning, -1) for meaning in new.meanings(axis[0])], dtype=np.int64)
+    return _packed(kept, len(known)) if len(axis) == 2 else kept
 
 
-def _select(sums: Floats, probed: tuple[int, ...], kept: NDArray[np.int64], width: int) -> Floats:
-    for axis, size in enumerate(probed, start=1):
-        if size == PROBE:
-            sums = _pick(sums, kept, axis)
-        elif size == PROBE * (PROBE + 1) // 2:
-            sums = _pick(sums, _packed(kept, width), axis)
-    return sums
-
-
-def _pick(sums: Floats, places: NDArray[np.int64], axis: int) -> Floats:
+def _pick(sums: Floats, places: Ints, axis: int) -> Floats:
     picked = np.take(sums, np.maximum(places, 0), axis=axis)
     absent = np.flatnonzero(places < 0)
     picked[(slice(None),) * axis + (absent,)] = 0.0
     return picked
 
 
-def _packed(kept: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+def _packed(kept: Ints, width: int) -> Ints:
     # Places in a packed upper triangle, row by row, of the pairs of columns kept.
     i, j = np.triu_indices(len(kept))
     low, high = np.minimum(kept[i], kept[j]), np.maximum(kept[i], kept[j])
-    places: NDArray[np.int64] = low * width - low * (low - 1) // 2 + high - low
+    places: Ints = low * width - low * (low - 1) // 2 + high - low
     return np.where(low < 0, -1, places)

@@ -29,6 +29,7 @@ __all__ = ["View", "ViewReader", "ViewWriter"]
 
 RETRIES = 20
 MANIFEST = "manifest.json"
+SHARED = "shared/"  # before the names of arrays that belong to no item
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,8 +195,9 @@ def _versions(views: Path) -> list[int]:
 
 def _write_posterior(folder: Path, number: int, posterior: Posterior, policy: Any) -> _PolicyEntry:
     files = {}
-    for name, array in posterior.arrays.items():
-        files[name] = f"{number}-{name}.npy"
+    shared = {f"{SHARED}{name}": array for name, array in posterior.shared.items()}
+    for place, (name, array) in enumerate({**posterior.arrays, **shared}.items()):
+        files[name] = f"{number}-{place}.npy"
         np.save(folder / files[name], array, allow_pickle=False)
     return _PolicyEntry(item_ids=posterior.item_ids, state_hash=policy.state_hash, files=files)
 
@@ -209,7 +211,12 @@ def _read_view(folder: Path) -> View:
             key: np.asarray(np.load(folder / file, mmap_mode="c", allow_pickle=False))
             for key, file in entry.files.items()
         }
-        policies[name] = Posterior(entry.item_ids, arrays)
+        shared = {
+            key.removeprefix(SHARED): arrays.pop(key)
+            for key in list(arrays)
+            if key.startswith(SHARED)
+        }
+        policies[name] = Posterior(entry.item_ids, arrays, shared)
     return View(
         version=manifest.version,
         offsets=manifest.offsets,

@@ -8,9 +8,10 @@ import numpy as np
 
 from engine.batches import Belief, Ints, Requests, Slates
 from engine.errors import ConfigError
-from engine.exploration.index import gather_slates
+from engine.exploration.base import Exploration, gather_slates
 from engine.kernels.slates import draw_by_belief
 from engine.kernels.thompson import integrate_wins
+from engine.models.base import Model
 
 __all__ = ["QUADRATURE_BOUND", "Thompson"]
 
@@ -19,7 +20,7 @@ QUADRATURE_BOUND = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thompson:
+class Thompson(Exploration):
     """Each slot draws every candidate left from its belief and shows the highest.
 
     Candidates' beliefs are independent, so propensities come from one-dimensional quadrature.
@@ -36,26 +37,35 @@ class Thompson:
         if not 0 < self.alpha < np.inf:
             raise ConfigError(f"alpha is {self.alpha}; give a number above 0")
 
-    def check(self, family: str) -> None:
+    def check(self, model: Model) -> None:
         """Refuse beliefs whose distribution is not known here."""
-        if family not in {"normal", "beta"}:
+        traits = model.traits
+        if traits.family not in {"normal", "beta"} or traits.correlated:
             raise ConfigError(
-                f"Thompson sampling cannot state propensities for {family!r} beliefs; use a model "
-                "with normal or beta beliefs, or another exploration"
+                f"Thompson sampling cannot state propensities for {traits.family!r} beliefs of "
+                f"{type(model).__name__}; use a model with independent normal or beta beliefs, "
+                "or another exploration"
             )
 
     def draw(
-        self, belief: Belief, requests: Requests, picks: Ints, *, seed: int, floor: float
+        self,
+        belief: Belief,
+        requests: Requests,
+        picks: Ints,
+        *,
+        seed: int,
+        floor: float,
+        slot: int = 0,
     ) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
         beta = belief.family == "beta"
         p, q = (belief.a, belief.b) if beta else (belief.mean, self.alpha * belief.sd)
         keys = (requests.offsets, requests.item_keys, requests.keys, np.uint64(seed))
-        draw_by_belief(beta, p, q, *keys, floor, picks)
+        draw_by_belief(beta, p, q, *keys, slot, floor, picks)
         wins = np.empty(picks.shape)
         integrate_wins(beta, p, q, requests.offsets, picks, wins)
         error = np.full(picks.shape, (1.0 - floor) * QUADRATURE_BOUND)
         left = np.diff(requests.offsets)[:, None] - np.arange(picks.shape[1])
         wins[left == 1], error[left == 1] = 1.0, 0.0
         propensity = (1.0 - floor) * wins + floor / left
-        return gather_slates(belief, requests, picks, propensity, error=error, method="quadrature")
+        return gather_slates(belief, requests, picks, propensity, method="quadrature", error=error)

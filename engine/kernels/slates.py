@@ -37,20 +37,22 @@ def pick_uniform1(slot_key: np.uint64, item_keys: Keys, taken: Flags) -> int:
     return pick
 
 
-@kernel("void(f8[::1], i8[::1], u8[::1], u8[::1], u8, f8, i8[:,::1], f8[:,::1])")
+@kernel("void(f8[::1], i8[::1], u8[::1], u8[::1], u8, i8, f8, i8[:,::1], f8[:,::1])")
 def draw_by_index(
     index: Floats,
     offsets: Ints,
     item_keys: Keys,
     keys: Keys,
     seed: np.uint64,
+    first: int,
     mass: float,
     picks: Ints,
     propensity: Floats,
 ) -> None:
     """Writes: picks, propensity. Each slot shows the highest index left, ties shared equally.
 
-    index and item_keys ``(offsets[-1],)``, keys ``(n,)``, picks and propensity ``(n, k)``.
+    index and item_keys ``(offsets[-1],)``, keys ``(n,)``, picks and propensity ``(n, k)``; first
+    is the number of the first column's slot.
     """
     n, k = picks.shape
     for i in range(n):
@@ -65,7 +67,7 @@ def draw_by_index(
                     elif index[start + j] == best:
                         ties += 1
             if picks[i, slot] < 0:
-                slot_key = combine1(combine1(seed, keys[i]), np.uint64(slot))
+                slot_key = combine1(combine1(seed, keys[i]), np.uint64(first + slot))
                 tied = taken.copy()
                 if uniform1(combine1(slot_key, EXPLORE)) >= mass:
                     for j in range(stop - start):
@@ -77,7 +79,7 @@ def draw_by_index(
             taken[pick] = True
 
 
-@kernel("void(b1, f8[::1], f8[::1], i8[::1], u8[::1], u8[::1], u8, f8, i8[:,::1])")
+@kernel("void(b1, f8[::1], f8[::1], i8[::1], u8[::1], u8[::1], u8, i8, f8, i8[:,::1])")
 def draw_by_belief(
     beta: bool,
     p: Floats,
@@ -86,6 +88,7 @@ def draw_by_belief(
     item_keys: Keys,
     keys: Keys,
     seed: np.uint64,
+    first: int,
     mass: float,
     picks: Ints,
 ) -> None:
@@ -99,7 +102,7 @@ def draw_by_belief(
         taken = np.zeros(stop - start, dtype=np.bool_)
         for slot in range(k):
             if picks[i, slot] < 0:
-                slot_key = combine1(combine1(seed, keys[i]), np.uint64(slot))
+                slot_key = combine1(combine1(seed, keys[i]), np.uint64(first + slot))
                 if uniform1(combine1(slot_key, EXPLORE)) < mass:
                     picks[i, slot] = pick_uniform1(slot_key, item_keys[start:stop], taken)
                 else:

@@ -9,13 +9,16 @@ import numpy as np
 
 from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
 from engine.errors import ConfigError
+from engine.features import Schema
 from engine.kernels.sums import add_rows
+from engine.models.base import Axes, Model, Traits
+from engine.state import State
 
 __all__ = ["BetaBernoulli"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BetaBernoulli:
+class BetaBernoulli(Model):
     """The mean reward of an item is Beta(prior_a + Σ w r, prior_b + Σ w (1 - r)).
 
     Rewards are read as chances of success: below 0 counts as 0, above 1 as 1.
@@ -30,27 +33,26 @@ class BetaBernoulli:
             raise ConfigError(f"prior_a, prior_b are {given}; give numbers above 0")
 
     @property
-    def additive(self) -> bool:
-        """Sums of shards add up to the whole."""
-        return True
+    def traits(self) -> Traits:
+        """Independent beta beliefs from sums that add."""
+        return Traits(family="beta")
 
-    @property
-    def family(self) -> str:
-        """Beliefs are Beta distributions."""
-        return "beta"
-
-    def shapes(self, d: int) -> dict[str, tuple[int, ...]]:  # noqa: ARG002
+    def axes(self) -> Axes:
         """Sums by item: weight of the outcomes, and of the successes among them."""
-        return {"count": (), "success": ()}
+        return Axes(items={"count": (), "success": ()})
 
     def update(
-        self, sums: dict[str, Floats], rows: Ints, outcomes: Outcomes, weight: Floats
+        self, state: State, rows: Ints, outcomes: Outcomes, weight: Floats, schema: Schema
     ) -> None:
-        """Add outcomes to the sums. Writes: sums."""
-        add_rows(sums["count"], rows, weight)
+        """Add outcomes to the sums. Writes: state.
+
+        An outcome looked at with chance q counts as q trials.
+        """
+        sums = state.sums
+        add_rows(sums["count"], rows, weight * outcomes.examination)
         add_rows(sums["success"], rows, weight * np.clip(outcomes.reward, 0.0, 1.0))
 
-    def derive(self, sums: dict[str, Floats], d: int) -> dict[str, Floats]:  # noqa: ARG002
+    def derive(self, sums: dict[str, Floats], state: State, schema: Schema) -> dict[str, Floats]:
         """Return a, b and count of every item, each ``(m,)``."""
         failure = np.maximum(sums["count"] - sums["success"], 0.0)
         return {
@@ -59,10 +61,10 @@ class BetaBernoulli:
             "count": sums["count"].copy(),
         }
 
-    def believe(self, posterior: Posterior, requests: Requests) -> Belief:
+    def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:
         """Mean and standard deviation of every candidate's Beta distribution."""
         a = posterior.arrays["a"][requests.rows]
         b = posterior.arrays["b"][requests.rows]
         total = a + b
         sd = np.sqrt(a * b / (total * total * (total + 1.0)))
-        return Belief(family="beta", mean=a / total, sd=sd, noise=np.ones_like(a), a=a, b=b)
+        return self.belief(posterior, requests, mean=a / total, sd=sd, a=a, b=b)

@@ -13,8 +13,11 @@ import numpy as np
 
 from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
 from engine.errors import ConfigError, ShapeError
+from engine.features import Schema
 from engine.kernels.linear import derive_ridge, predict_linear
 from engine.kernels.sums import add_rows, update_gram
+from engine.models.base import Axes, Model, Traits
+from engine.state import State
 
 __all__ = ["DisjointLinear"]
 
@@ -23,7 +26,7 @@ PRIOR_NOISE = 0.25  # variance of a reward nothing is known of: a fair coin's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DisjointLinear:
+class DisjointLinear(Model):
     """θ of an item is N(A⁻¹b, A⁻¹) with A = ridge · d · I + Σ w x xᵀ and b = Σ w r x.
 
     The ridge grows with the number d of columns: the same as scaling every row by 1/√d, which
@@ -37,40 +40,35 @@ class DisjointLinear:
             raise ConfigError(f"ridge is {self.ridge}; give a number above 0")
 
     @property
-    def additive(self) -> bool:
-        """Sums of shards add up to the whole."""
-        return True
+    def traits(self) -> Traits:
+        """Independent normal beliefs from sums that add."""
+        return Traits(family="normal")
 
-    @property
-    def family(self) -> str:
-        """Beliefs are normal."""
-        return "normal"
-
-    def shapes(self, d: int) -> dict[str, tuple[int, ...]]:
+    def axes(self) -> Axes:
         """Sums by item: outcomes, Σw r, Σw r², Σw x xᵀ (packed) and Σw r x."""
-        return {
-            "count": (),
-            "reward": (),
-            "square": (),
-            "gram": (d * (d + 1) // 2,),
-            "moment": (d,),
-        }
+        items = {"count": (), "reward": (), "square": (), "gram": ("xx",), "moment": ("x",)}
+        return Axes(items=items)
 
     def update(
-        self, sums: dict[str, Floats], rows: Ints, outcomes: Outcomes, weight: Floats
+        self, state: State, rows: Ints, outcomes: Outcomes, weight: Floats, schema: Schema
     ) -> None:
-        """Add outcomes to the sums. Writes: sums."""
-        add_rows(sums["count"], rows, weight)
-        add_rows(sums["reward"], rows, weight * outcomes.reward)
-        add_rows(sums["square"], rows, weight * outcomes.reward * outcomes.reward)
-        x = np.ascontiguousarray(outcomes.x)
-        update_gram(sums["gram"], sums["moment"], rows, x, outcomes.reward, weight)
+        """Add outcomes to the sums. Writes: state.
 
-    def derive(self, sums: dict[str, Floats], d: int) -> dict[str, Floats]:
+        With a chance q of being looked at, E[r] = q θᵀx: rows enter as q x.
+        """
+        sums, reward = state.sums, outcomes.reward
+        add_rows(sums["count"], rows, weight)
+        add_rows(sums["reward"], rows, weight * reward)
+        add_rows(sums["square"], rows, weight * reward * reward)
+        x = np.ascontiguousarray(outcomes.x * outcomes.examination[:, None])
+        update_gram(sums["gram"], sums["moment"], rows, x, reward, weight)
+
+    def derive(self, sums: dict[str, Floats], state: State, schema: Schema) -> dict[str, Floats]:
         """Return θ ``(m, d)``, covariance (packed), reward noise ``(m,)`` and count ``(m,)``."""
         theta = np.empty_like(sums["moment"])
         covariance = np.empty_like(sums["gram"])
-        failed = derive_ridge(sums["gram"], sums["moment"], self.ridge * d, theta, covariance)
+        precision = self.ridge * theta.shape[1]
+        failed = derive_ridge(sums["gram"], sums["moment"], precision, theta, covariance)
         if failed:
             raise ShapeError(
                 f"{failed} items' sums are not positive definite; features may be too large: "
@@ -86,7 +84,7 @@ class DisjointLinear:
             "count": sums["count"].copy(),
         }
 
-    def believe(self, posterior: Posterior, requests: Requests) -> Belief:
+    def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:
         """Mean θᵀx and width √(xᵀA⁻¹x) of every candidate."""
         mean = np.empty(len(requests.rows))
         sd = np.empty(len(requests.rows))
@@ -100,7 +98,5 @@ class DisjointLinear:
             mean,
             sd,
         )
-        none = np.empty(0)
-        return Belief(
-            family="normal", mean=mean, sd=sd, noise=arrays["noise"][requests.rows], a=none, b=none
-        )
+        noise = arrays["noise"][requests.rows]
+        return self.belief(posterior, requests, mean=mean, sd=sd, noise=noise)

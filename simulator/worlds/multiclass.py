@@ -43,7 +43,7 @@ class Multiclass:
                 for i, (mean, sd) in enumerate(zip(rows.mean(axis=0), deviation, strict=True))
             )
         )
-        names = [feature.name for feature in self.schema.features]
+        names = self.schema.columns[1:]
         self._x = self.schema.encode([dict(zip(names, row, strict=True)) for row in rows.tolist()])
         self.item_ids = tuple(sorted(set(labels)))
         number = {label: i for i, label in enumerate(self.item_ids)}

@@ -73,9 +73,9 @@ def test_slates_equal_their_twins(mass):
     a, b = rng.random(offsets[-1]) * 3 + 0.1, rng.random(offsets[-1]) * 3 + 0.1
     by_index, by_normal, by_beta = (np.full((len(keys), k), -1) for _ in range(3))
     propensity = np.empty(by_index.shape)
-    draw_by_index(index, offsets, item_keys, keys, seed, mass, by_index, propensity)
-    draw_by_belief(False, mean, sd, offsets, item_keys, keys, seed, mass, by_normal)
-    draw_by_belief(True, a, b, offsets, item_keys, keys, seed, mass, by_beta)
+    draw_by_index(index, offsets, item_keys, keys, seed, 0, mass, by_index, propensity)
+    draw_by_belief(False, mean, sd, offsets, item_keys, keys, seed, 0, mass, by_normal)
+    draw_by_belief(True, a, b, offsets, item_keys, keys, seed, 0, mass, by_beta)
     for i, key in enumerate(keys):
         at = slice(offsets[i], offsets[i + 1])
         own = item_keys[at]
@@ -103,7 +103,7 @@ def test_given_picks_are_kept():
     picks = np.array([[2, 0]])
     propensity = np.empty((1, 2))
     draw_by_index(
-        np.zeros(offsets[-1]), offsets, item_keys, keys, np.uint64(0), 0.0, picks, propensity
+        np.zeros(offsets[-1]), offsets, item_keys, keys, np.uint64(0), 0, 0.0, picks, propensity
     )
     assert picks.tolist() == [[2, 0]]
     assert propensity.tolist() == [[1 / offsets[-1], 1 / (offsets[-1] - 1)]]
@@ -183,7 +183,7 @@ def test_beta_draws_exceed_one_half_as_often_as_beta_does(a, b):
     # The draw of an item beats a near-certain 1/2 with the chance that Beta(a, b) exceeds 1/2.
     ab = np.tile([a, 1e9], n), np.tile([b, 1e9], n)
     offsets, item_keys = np.arange(n + 1) * 2, np.tile(np.array([1, 2], dtype=np.uint64), n)
-    draw_by_belief(True, *ab, offsets, item_keys, keys, np.uint64(0), 0.0, picks)
+    draw_by_belief(True, *ab, offsets, item_keys, keys, np.uint64(0), 0, 0.0, picks)
     expected = scipy.stats.beta(a, b).sf(0.5)
     assert abs(np.mean(picks == 0) - expected) < 5 * np.sqrt(expected * (1 - expected) / n) + 1e-4
 

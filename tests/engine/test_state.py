@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import ConfigError, ShapeError, SnapshotError
+from engine.models.linear import DisjointLinear
 from engine.state import State, unpack_arrays
 from tests.engine.worlds import HOUR, ITEMS, learned, outcomes, policy
 
@@ -114,16 +115,18 @@ def test_sums_hold_no_prior():
 def test_what_is_not_additive_is_not_merged():
     made, state = learned("linear-ucb")
 
-    class Sticky(type(made.model)):
-        additive = False
+    class Sticky(DisjointLinear):
+        @property
+        def traits(self):
+            return dataclasses.replace(super().traits, merging="refused")
 
     import dataclasses
 
-    with pytest.raises(ConfigError, match="not additive"):
+    with pytest.raises(ConfigError, match="cannot be merged"):
         dataclasses.replace(made, model=Sticky()).merge([state])
 
 
 def test_saved_bytes_are_plain_messagepack():
     head = msgspec.msgpack.decode(filled(["a"]).to_bytes())["head"]
-    assert head == {"item_ids": ["a"], "landmark": 0}
-    assert set(unpack_arrays(filled(["a"]).to_bytes())[1]) == {"count", "moment"}
+    assert head == {"item_ids": ["a"], "landmark": 0, "parts": {}}
+    assert set(unpack_arrays(filled(["a"]).to_bytes())[1]) == {"item/count", "item/moment"}

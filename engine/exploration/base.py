@@ -1,0 +1,72 @@
+"""What an exploration is: how beliefs become choices, and the probability of each choice."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from engine.batches import Belief, Floats, Ints, Requests, Slates
+from engine.kernels.slates import mark_greedy
+from engine.models.base import Model
+
+__all__ = ["Exploration", "gather_slates"]
+
+
+class Exploration(ABC):
+    """How beliefs become choices. Subclasses are frozen dataclasses of hyperparameters."""
+
+    def check(self, model: Model) -> None:  # noqa: B027
+        """Raise ``ConfigError`` when propensities cannot be stated for a model's beliefs."""
+
+    @abstractmethod
+    def draw(
+        self,
+        belief: Belief,
+        requests: Requests,
+        picks: Ints,
+        *,
+        seed: int,
+        floor: float,
+        slot: int = 0,
+    ) -> Slates:
+        """Fill ``picks`` and state each one's propensity. Writes: picks.
+
+        Parameters
+        ----------
+        picks
+            ``(n, k)``: -1 is drawn, any other is taken as given.
+        floor
+            Probability mass of each slot shared evenly by the candidates left to it.
+        slot
+            Number of the first column's slot: random numbers are hashed of the slot, so filling
+            a slate at once or slot by slot draws the same.
+        """
+
+    def index(self, belief: Belief) -> Floats | None:
+        """Score that the choice maximises, ``(offsets[-1],)``; None when it is not by a score."""
+        return None
+
+
+def gather_slates(
+    belief: Belief,
+    requests: Requests,
+    picks: Ints,
+    propensity: Floats,
+    *,
+    method: str = "exact",
+    error: Floats | None = None,
+    recurrence: Ints | None = None,
+) -> Slates:
+    """Join picks and their propensities with their scores."""
+    greedy = np.empty(picks.shape, dtype=np.bool_)
+    mark_greedy(belief.mean, requests.offsets, picks, greedy)
+    return Slates(
+        picks=picks,
+        score=belief.mean[requests.offsets[:-1, None] + picks],
+        propensity=propensity,
+        error=np.zeros(picks.shape) if error is None else error,
+        method=method,
+        greedy=greedy,
+        recurrence=np.zeros(picks.shape, dtype=np.int64) if recurrence is None else recurrence,
+    )
