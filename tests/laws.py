@@ -1,9 +1,22 @@
 """Laws that every policy keeps: each takes the spec of a policy and asserts."""
 
-import numpy as np
+from dataclasses import replace
 
-from engine.batches import Candidates, Outcomes, Requests
-from tests.engine.worlds import ITEMS, SCHEMA, contexts, learned, outcomes, policy, requests
+import numpy as np
+import pytest
+
+from engine.batches import Requests
+from engine.errors import ConfigError
+from tests.engine.worlds import (
+    ITEMS,
+    SCHEMA,
+    candidates,
+    contexts,
+    learned,
+    outcomes,
+    policy,
+    requests,
+)
 
 __all__ = ["LAWS"]
 
@@ -38,7 +51,7 @@ def probabilities_of_a_slot_sum_to_one(spec):
         scored = [made.score(posterior, batch, np.array([picks])) for picks in slates]
         stated = np.array([slate.propensity[0, -1] for slate in scored])
         assert np.all((stated > 0) & (stated <= 1))
-        tolerance = {"exact": 1e-12, "quadrature": 1e-7}[scored[0].method]
+        tolerance = {"exact": 1e-12, "quadrature": 1e-5, "monte_carlo": 0.1}[scored[0].method]
         assert abs(stated.sum() - 1) < tolerance
         assert np.all(stated >= made.slate.floor / len(stated) - 1e-12)
 
@@ -71,6 +84,10 @@ def batch_cuts_leave_no_trace(spec):
 def merged_shards_equal_the_whole(spec):
     made, whole = learned(spec, seed=6, n=500)
     batch = outcomes(6, 500)
+    if made.model.traits.merging == "refused":
+        with pytest.raises(ConfigError, match="cannot be merged"):
+            made.merge([whole, whole])
+        return
     shards = [made.init() for _ in range(3)]
     for i in range(500):
         made.update(shards[i % 3], batch.take(slice(i, i + 1)))
@@ -78,9 +95,12 @@ def merged_shards_equal_the_whole(spec):
         made.decay(part, int(batch.time_ms[-1]))
     merged = made.merge(shards)
     assert sorted(merged.item_ids) == sorted(whole.item_ids)
-    for name, sums in whole.take(ITEMS).items():
-        np.testing.assert_allclose(merged.take(ITEMS)[name], sums, rtol=1e-12, atol=1e-12)
     assert made.merge(shards).hash() == merged.hash()
+    if made.model.traits.merging == "exact":
+        for name, sums in whole.take(ITEMS).items():
+            np.testing.assert_allclose(merged.take(ITEMS)[name], sums, rtol=1e-12, atol=1e-12)
+        for name, sums in whole.shared.items():
+            np.testing.assert_allclose(merged.shared[name], sums, rtol=1e-12, atol=1e-12)
 
 
 def saving_and_loading_equals_never_stopping(spec):
@@ -125,24 +145,15 @@ def renaming_items_keeps_probabilities(spec):
     made, state = learned(spec)
     renamed = made.init()
     batch = outcomes(0, 300)
-    names = [f"other-{item}" for item in batch.item_ids]
-    made.update(
-        renamed,
-        Outcomes(
-            item_ids=names,
-            x=batch.x,
-            reward=batch.reward,
-            weight=batch.weight,
-            time_ms=batch.time_ms,
-        ),
-    )
+    made.update(renamed, replace(batch, item_ids=[f"other-{item}" for item in batch.item_ids]))
     one, other = made.derive(state), made.derive(renamed)
     picks = np.array([[2, 0, 5]])
     x, ids = SCHEMA.encode(contexts(np.random.default_rng(2), 1)), ["r"]
-    here = made.score(one, Requests.of(x, ids, [Candidates.of(one, ITEMS)]), picks)
+    here = made.score(one, Requests.of(x, ids, [candidates(one, ITEMS)]), picks)
     there_items = [f"other-{item}" for item in ITEMS]
-    there = made.score(other, Requests.of(x, ids, [Candidates.of(other, there_items)]), picks)
-    np.testing.assert_allclose(here.propensity, there.propensity, atol=1e-12)
+    there = made.score(other, Requests.of(x, ids, [candidates(other, there_items)]), picks)
+    tolerance = 1e-9 if here.method != "monte_carlo" else 5 * float(here.error.max())
+    np.testing.assert_allclose(here.propensity, there.propensity, atol=tolerance)
 
 
 def unseen_items_get_the_prior(spec):
@@ -181,11 +192,11 @@ def a_constant_reward_is_learned_within_two_percent(spec):
     state, batch = made.init(), outcomes(4, 7 * 1000)
     made.update(
         state,
-        Outcomes(
-            item_ids=batch.item_ids,
-            x=batch.x,
+        replace(
+            batch,
             reward=np.full(7000, 0.4),
             weight=np.ones(7000),
+            propensity=np.ones(7000),
             time_ms=np.full(7000, batch.time_ms[-1]),
         ),
     )

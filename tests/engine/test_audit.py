@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from engine.policy import Candidates, Requests, hash_key
+from engine.policy import Requests, hash_key
 from engine.registry import policy_names
-from tests.engine.worlds import ITEMS, SCHEMA, learned
+from tests.engine.worlds import ITEMS, SCHEMA, candidates, learned
 
 DRAWS, SLOTS = 100_000, 3
 ITEMS_SHOWN = ITEMS[:5]
@@ -28,7 +28,7 @@ def draw(spec, world):
     made, state = learned(spec, seed=11, n=150 if world == "learned" else 1)
     posterior = made.derive(state)
     items = ITEMS_SHOWN
-    found = Candidates.of(posterior, items)
+    found = candidates(posterior, items)
     context = {"hour": 20.0, "age": 25.0, "device": "ios"}
     requests = Requests(
         x=SCHEMA.encode([context]).repeat(DRAWS, axis=0),
@@ -36,6 +36,7 @@ def draw(spec, world):
         offsets=np.arange(DRAWS + 1) * len(items),
         item_keys=np.tile(found.keys, DRAWS),
         rows=np.tile(found.rows, DRAWS),
+        z=np.tile(found.z, (DRAWS, 1)),
     )
     return made.rank(posterior, requests, SLOTS)
 

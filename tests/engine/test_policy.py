@@ -1,10 +1,19 @@
 import numpy as np
 import pytest
 
-from engine.batches import Candidates, Outcomes, Requests
+from engine.batches import Outcomes, Requests
 from engine.errors import ConfigError, ShapeError
 from engine.registry import make_policy, policy_names
-from tests.engine.worlds import ITEMS, SCHEMA, learned, outcomes, policy, requests
+from tests.engine.worlds import (
+    ITEMS,
+    SCHEMA,
+    candidates,
+    item_features,
+    learned,
+    outcomes,
+    policy,
+    requests,
+)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +119,9 @@ def test_rows_of_another_width_are_refused():
 
 def test_requests_need_one_candidate_set_each():
     made, state = learned("linear-ucb")
-    candidates = Candidates.of(made.derive(state), ITEMS)
+    found = candidates(made.derive(state), ITEMS)
     with pytest.raises(ShapeError, match="one of each"):
-        Requests.of(SCHEMA.encode([{}, {}]), ["a"], [candidates])
+        Requests.of(SCHEMA.encode([{}, {}]), ["a"], [found])
 
 
 def test_a_batch_of_requests_equals_one_at_a_time():
@@ -128,6 +137,7 @@ def test_a_batch_of_requests_equals_one_at_a_time():
             offsets=np.array([0, 8]),
             item_keys=batch.item_keys[:8],
             rows=batch.rows[:8],
+            z=batch.z[:8],
         )
         one = made.rank(posterior, alone, 3)
         np.testing.assert_array_equal(one.picks[0], many.picks[i])
@@ -149,7 +159,7 @@ def test_item_summary_covers_the_mean_of_a_known_item():
         state, batch = made.init(), outcomes(seed, 200, items=("one",))
         made.update(state, batch)
         at = batch.x.mean(axis=0)
-        found = made.item_summary(made.derive(state), ["one", "unseen"], at)
+        found = made.item_summary(made.derive(state), ["one", "unseen"], at, batch.z[:2])
         assert found["count"][1] == 0
         misses += not found["low"][0] < 0.3 < found["high"][0]
         assert found["high"][0] - found["low"][0] < 0.2 < found["high"][1] - found["low"][1]
@@ -164,7 +174,7 @@ def test_learning_beats_chance_in_a_world_where_devices_differ():
     for t in range(1500):
         device = ("ios", "android")[t % 2]
         x = SCHEMA.encode([{"device": device, "hour": 12, "age": 40}])
-        batch = Requests.of(x, [f"t{t}"], [Candidates.of(posterior, ITEMS)])
+        batch = Requests.of(x, [f"t{t}"], [candidates(posterior, ITEMS)])
         item = ITEMS[made.rank(posterior, batch, 1).picks[0, 0]]
         chance = 0.8 if item == ITEMS[t % 2] else 0.2
         reward = float(rng.random() < chance)
@@ -177,6 +187,7 @@ def test_learning_beats_chance_in_a_world_where_devices_differ():
                 reward=np.array([reward]),
                 weight=np.ones(1),
                 time_ms=np.array([t]),
+                z=SCHEMA.encode_items(item_features([item])),
             ),
         )
         posterior = made.refresh(posterior, state, [item])

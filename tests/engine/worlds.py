@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.features import Categorical, Numeric, Schema
+from engine.features import Categorical, Interaction, Numeric, Schema
 from engine.policy import Candidates, Outcomes, Requests
 from engine.registry import make_policy, policy_names
 
@@ -11,6 +11,9 @@ SCHEMA = Schema(
         Numeric(name="hour", center=12, scale=6),
         Numeric(name="age", center=40, scale=10),
         Categorical(name="device", values=("ios", "android")),
+        Numeric(name="price", of="item", center=5, scale=2),
+        Categorical(name="genre", of="item", values=("pop", "jazz")),
+        Interaction(left="device", right="genre"),
     )
 )
 ITEMS = tuple(f"item-{i}" for i in range(7))
@@ -37,14 +40,23 @@ def contexts(rng, n):
     ]
 
 
+def item_features(items):
+    """Features of items, a function of their names: a renamed item keeps its own."""
+    numbers = [sum(map(ord, item.removeprefix("other-"))) for item in items]
+    return [{"price": float(n % 11), "genre": ("pop", "jazz", "folk")[n % 3]} for n in numbers]
+
+
 def outcomes(seed, n, items=ITEMS):
     rng = np.random.default_rng(seed)
+    item_ids = [str(item) for item in rng.choice(items, n)]
     return Outcomes(
-        item_ids=[str(item) for item in rng.choice(items, n)],
+        item_ids=item_ids,
         x=SCHEMA.encode(contexts(rng, n)),
         reward=(rng.random(n) < 0.3).astype(float),
         weight=rng.choice([1.0, 2.5], n),
         time_ms=1_700_000_000_000 + np.sort(rng.integers(0, 50 * HOUR, n)),
+        z=SCHEMA.encode_items(item_features(item_ids)),
+        propensity=rng.choice([0.1, 0.3, 0.6], n),
     )
 
 
@@ -55,8 +67,12 @@ def learned(spec, seed=0, n=300, **settings):
     return made, state
 
 
+def candidates(posterior, items):
+    return Candidates.of(posterior, items, z=SCHEMA.encode_items(item_features(items)))
+
+
 def requests(posterior, seed=0, n=5, items=(*ITEMS, "never-seen"), ids=None):
     rng = np.random.default_rng(seed)
-    candidates = Candidates.of(posterior, items)
     ids = ids or [f"request-{seed}-{i}" for i in range(n)]
-    return Requests.of(SCHEMA.encode(contexts(rng, n)), ids, [candidates] * n)
+    found = candidates(posterior, items)
+    return Requests.of(SCHEMA.encode(contexts(rng, n)), ids, [found] * n)
