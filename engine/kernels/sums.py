@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.kernels.compile import kernel
 
-__all__ = ["add_rows", "update_gram"]
+__all__ = ["add_rows", "update_cross", "update_gram", "update_outer"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,3 +42,28 @@ def update_gram(
             for q in range(p, d):
                 gram[row, at] += wx * x[i, q]
                 at += 1
+
+
+@kernel("void(f8[:,::1], i8[::1], f8[:,::1], f8[::1])")
+def update_outer(gram: Floats, rows: Ints, x: Floats, weight: Floats) -> None:
+    """Writes: gram ``(m, d (d + 1) / 2)``. Add ``w x xᵀ`` (packed upper triangle) to each row."""
+    d = x.shape[1]
+    for i in range(len(rows)):
+        row = rows[i]
+        at = 0
+        for p in range(d):
+            wx = weight[i] * x[i, p]
+            for q in range(p, d):
+                gram[row, at] += wx * x[i, q]
+                at += 1
+
+
+@kernel("void(f8[:,:,::1], i8[::1], f8[:,::1], f8[:,::1], f8[::1])")
+def update_cross(cross: Floats, rows: Ints, x: Floats, h: Floats, weight: Floats) -> None:
+    """Writes: cross ``(m, d, e)``. Add ``w x hᵀ`` to each row; x ``(n, d)``, h ``(n, e)``."""
+    for i in range(len(rows)):
+        row = rows[i]
+        for p in range(x.shape[1]):
+            wx = weight[i] * x[i, p]
+            for q in range(h.shape[1]):
+                cross[row, p, q] += wx * h[i, q]
