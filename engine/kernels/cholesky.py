@@ -17,6 +17,7 @@ __all__ = [
     "multiply_factors1",
     "multiply_packed1",
     "pack1",
+    "quadratic1",
     "spread1",
     "unpack1",
 ]
@@ -120,3 +121,38 @@ def multiply_packed1(packed: Floats, vector: Floats, out: Floats) -> None:
             out[q] += value * vector[p]
         out[p] += total
         at += d - p
+
+
+@inline
+def quadratic1(
+    form: Floats, linear: Floats, rows: Floats, first: int, last: int, out: Floats
+) -> None:
+    """Writes: out from first to last, plus ``linearᵀy + yᵀ form y`` of each row y.
+
+    form ``(h, h)`` lower triangle, linear ``(h,)``, rows ``(n, h)``, out ``(n,)``. Four rows at a
+    time read the form once; the last are repeated, so that a row's bits do not depend on how many
+    there are.
+    """
+    h = len(linear)
+    for j in range(first, last, 4):
+        j1, j2, j3 = min(j + 1, last - 1), min(j + 2, last - 1), min(j + 3, last - 1)
+        total, total1, total2, total3 = 0.0, 0.0, 0.0, 0.0
+        for p in range(h):
+            a, b, c, d = 0.0, 0.0, 0.0, 0.0
+            for q in range(p + 1):
+                value = form[p, q]
+                a += value * rows[j, q]
+                b += value * rows[j1, q]
+                c += value * rows[j2, q]
+                d += value * rows[j3, q]
+            total += rows[j, p] * (linear[p] + a)
+            total1 += rows[j1, p] * (linear[p] + b)
+            total2 += rows[j2, p] * (linear[p] + c)
+            total3 += rows[j3, p] * (linear[p] + d)
+        out[j] += total
+        if j + 1 < last:
+            out[j1] += total1
+        if j + 2 < last:
+            out[j2] += total2
+        if j + 3 < last:
+            out[j3] += total3

@@ -14,7 +14,7 @@ from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
 from engine.features import Schema
 from engine.state import Part, State
 
-__all__ = ["Axes", "Model", "Traits", "resolve"]
+__all__ = ["Axes", "Model", "Shape", "Traits", "resolve"]
 
 Shape = tuple[int | str, ...]
 
@@ -115,6 +115,12 @@ class Model(ABC):
     def derive_shared(self, state: State, schema: Schema) -> dict[str, NDArray[Any]]:
         """Arrays of the posterior that belong to no item."""
         return {}
+
+    def derive_whole(
+        self, sums: dict[str, Floats], state: State, schema: Schema
+    ) -> tuple[dict[str, Floats], dict[str, NDArray[Any]]]:
+        """`derive` of all items and `derive_shared`, for a model where they share work."""
+        return self.derive(sums, state, schema), self.derive_shared(state, schema)
 
     @abstractmethod
     def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:

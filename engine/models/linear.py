@@ -85,9 +85,9 @@ class DisjointLinear(Model):
     def derive(self, sums: dict[str, Floats], state: State, schema: Schema) -> dict[str, Floats]:
         """Return θ ``(m, d)``, covariance (packed), reward noise ``(m,)`` and count ``(m,)``."""
         d = sums["moment"].shape[1]
-        prior = flat_prior(self.ridge, d)
+        prior = flat_prior(self.ridge * d, d)
         if self.standardise:
-            prior = scaled_prior(self.ridge, state.sums["gram"].sum(axis=0), d)
+            prior = scaled_prior(self.ridge * d, state.sums["gram"].sum(axis=0), d)
         theta, covariance = solve_ridge(sums["gram"], sums["moment"], prior)
         if self.second_sums:
             weigh_covariance(sums["faded"], prior, covariance)

@@ -14,7 +14,14 @@ from engine.batches import Floats
 from engine.errors import ConfigError, ShapeError
 from engine.kernels.linear import derive_ridge
 
-__all__ = ["PRIOR_NOISE", "check_ridge", "flat_prior", "reward_noise", "scaled_prior", "solve_ridge"]
+__all__ = [
+    "PRIOR_NOISE",
+    "check_ridge",
+    "flat_prior",
+    "reward_noise",
+    "scaled_prior",
+    "solve_ridge",
+]
 
 PRIOR_NOISE = 0.25  # variance of a reward nothing is known of: a fair coin's
 INTERCEPT_SHARE = 0.01  # of the ridge, on the intercept of standardised rows
@@ -27,20 +34,30 @@ def check_ridge(ridge: float) -> None:
         raise ConfigError(f"ridge is {ridge}; give a number above 0")
 
 
-def flat_prior(ridge: float, d: int) -> Floats:
-    """Prior precision ``ridge · d · I`` of d columns, packed ``(d (d + 1) / 2,)``."""
+def check_definite(failed: int) -> None:
+    """Raise ``ShapeError`` when sums were not positive definite."""
+    if failed:
+        raise ShapeError(
+            f"{failed} items' sums are not positive definite; features may be too large: "
+            "declare their center and scale"
+        )
+
+
+def flat_prior(precision: float, d: int) -> Floats:
+    """Prior precision ``precision · I`` of d columns, packed ``(d (d + 1) / 2,)``."""
     prior = np.zeros(d * (d + 1) // 2)
-    prior[_diagonal(d)] = ridge * d
+    prior[_diagonal(d)] = precision
     return prior
 
 
-def scaled_prior(ridge: float, gram: Floats, d: int) -> Floats:
+def scaled_prior(precision: float, gram: Floats, d: int) -> Floats:
     """Prior precision of raw rows that equals a flat one of standardised rows, packed.
 
     Standardising is the affine map x̃ = (x₀, (x₁ - μ₁ x₀) / σ₁, …) with the means and standard
     deviations of the rows in ``gram`` (packed Σ w x xᵀ, column 0 the intercept). θᵀx = θ̃ᵀx̃ for
     θ̃₀ = (1 μ)ᵀθ and θ̃ⱼ = σⱼ θⱼ, so that a precision λ of θ̃, λ₀ of its intercept, is
-    λ₀ (1 μ)(1 μ)ᵀ + λ diag(0, σ²) of θ. A column that does not vary is only shifted.
+    λ₀ (1 μ)(1 μ)ᵀ + λ diag(0, σ²) of θ; λ is ``precision``, λ₀ a hundredth of it. A
+    column that does not vary is only shifted.
     """
     weight = gram[0] if gram[0] > 0.0 else 1.0
     mean = gram[:d] / weight
@@ -50,8 +67,8 @@ def scaled_prior(ridge: float, gram: Floats, d: int) -> Floats:
     variance[variance <= CONSTANT * second] = 1.0
     variance[0] = 0.0
     upper = np.triu_indices(d)
-    prior = INTERCEPT_SHARE * ridge * d * mean[upper[0]] * mean[upper[1]]
-    prior[_diagonal(d)] += ridge * d * variance
+    prior = INTERCEPT_SHARE * precision * mean[upper[0]] * mean[upper[1]]
+    prior[_diagonal(d)] += precision * variance
     return prior
 
 
@@ -61,12 +78,7 @@ def solve_ridge(gram: Floats, moment: Floats, prior: Floats) -> tuple[Floats, Fl
     Raises ``ShapeError`` when sums and prior are not positive definite.
     """
     theta, covariance = np.empty_like(moment), np.empty_like(gram)
-    failed = derive_ridge(gram, moment, prior, theta, covariance)
-    if failed:
-        raise ShapeError(
-            f"{failed} items' sums are not positive definite; features may be too large: "
-            "declare their center and scale"
-        )
+    check_definite(derive_ridge(gram, moment, prior, theta, covariance))
     return theta, covariance
 
 
