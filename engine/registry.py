@@ -20,6 +20,7 @@ from engine.exploration.thompson import Thompson
 from engine.features import Schema
 from engine.models.base import Model
 from engine.models.conjugate import BetaBernoulli
+from engine.models.fourier import Fourier
 from engine.models.hybrid import HybridLinear
 from engine.models.linear import DisjointLinear
 from engine.models.shared import SharedLinear
@@ -33,6 +34,7 @@ MODELS: dict[str, type[Model]] = {
     "linear": DisjointLinear,
     "shared": SharedLinear,
     "hybrid": HybridLinear,
+    "fourier": Fourier,
     "beta": BetaBernoulli,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
