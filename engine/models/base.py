@@ -56,6 +56,8 @@ class Traits:
         Whether outcomes may fade by a half-life.
     examines
         Whether a slot's chance of being looked at can be taken into account.
+    weighs
+        Whether an outcome of weight w counts as w outcomes.
     aligns
         Whether sums can be carried over a change of the schema, by the names of their axes.
     """
@@ -67,6 +69,7 @@ class Traits:
     pooled: bool = False
     forgets: bool = True
     examines: bool = True
+    weighs: bool = True
     aligns: bool = True
 
 
