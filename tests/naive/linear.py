@@ -7,18 +7,19 @@ import numpy as np
 from tests import naive
 
 __all__ = [
-    "HALF",
     "dense_fit",
+    "eliminate_items",
     "fourier_rows",
     "frequencies",
+    "hybrid_spread",
     "joint_row",
     "rows_of",
-    "shared_fit",
     "stacked_design",
     "standardised_fit",
+    "update_cross",
+    "update_outer",
+    "weigh_covariance",
 ]
-
-HALF = 0.5
 
 
 def rows_of(outcomes, item):
@@ -61,11 +62,6 @@ def joint_row(x, z, schema):
     return np.array([*x, *z, *(x[i] * z[j] for i, j in zip(left, right, strict=True))])
 
 
-def shared_fit(rows, schema_rows, reward, weight, precision):
-    """One fit over the joint rows."""
-    return dense_fit(schema_rows, reward, weight, precision * np.eye(rows))
-
-
 def stacked_design(item_ids, x, h, items):
     """Rows (h, x in the block of its item, zeros): the hybrid model as one regression."""
     d, e = x.shape[1], h.shape[1]
@@ -95,3 +91,43 @@ def fourier_rows(rows, drawn, length):
         pairs = [(math.cos(angle), math.sin(angle)) for angle in angles]
         out.append(length / math.sqrt(len(pairs)) * np.array(pairs).ravel())
     return np.array(out)
+
+
+def update_outer(gram, rows, x, weight):
+    for row, xi, w in zip(rows, x, weight, strict=True):
+        gram[row] += naive.pack(w * np.outer(xi, xi))
+
+
+def update_cross(cross, rows, x, h, weight):
+    for row, xi, hi, w in zip(rows, x, h, weight, strict=True):
+        cross[row] += w * np.outer(xi, hi)
+
+
+def weigh_covariance(squared, prior, covariance, d):
+    out = []
+    for faded, packed in zip(squared, covariance, strict=True):
+        inverse = naive.unpack(packed, d)
+        out.append(naive.pack(inverse @ naive.unpack(faded + prior, d) @ inverse))
+    return np.array(out)
+
+
+def eliminate_items(gram, cross, moment, prior, shared_gram, shared_moment):
+    """Covariance, θ and link of items, and what is left of the shared sums."""
+    d, h = cross.shape[1:]
+    left, rest = naive.unpack(shared_gram, h), shared_moment.copy()
+    covariance, theta, link = [], [], []
+    for packed, b, r in zip(gram, cross, moment, strict=True):
+        inverse = np.linalg.inv(naive.unpack(packed + prior, d))
+        left -= b.T @ inverse @ b
+        rest -= b.T @ inverse @ r
+        covariance.append(naive.pack(inverse))
+        theta.append(inverse @ r)
+        link.append(inverse @ b)
+    return np.array(theta), np.array(covariance), np.array(link), naive.pack(left), rest
+
+
+def hybrid_spread(inverse, cross, shared_inverse, x, h):
+    """The four terms of s_{t,a}, line 12 of Li et al. 2010, algorithm 2; their root."""
+    through = shared_inverse @ cross.T @ inverse @ x
+    variance = h @ shared_inverse @ h - 2 * h @ through + x @ inverse @ x
+    return math.sqrt(variance + x @ inverse @ cross @ through)
