@@ -183,8 +183,7 @@ class Policy:
             name: np.concatenate([np.zeros((1, *kept.shape[1:])), kept])
             for name, kept in state.sums.items()
         }
-        arrays = self.model.derive(sums, state, self.schema)
-        return Posterior(state.item_ids, arrays, self.model.derive_shared(state, self.schema))
+        return Posterior(state.item_ids, *self.model.derive_whole(sums, state, self.schema))
 
     def refresh(self, posterior: Posterior, state: State, item_ids: Sequence[str]) -> Posterior:
         """Derive the named items again, to the same bits as `derive`. Writes: posterior.

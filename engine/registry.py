@@ -20,7 +20,10 @@ from engine.exploration.thompson import Thompson
 from engine.features import Schema
 from engine.models.base import Model
 from engine.models.conjugate import BetaBernoulli
+from engine.models.fourier import Fourier
+from engine.models.hybrid import HybridLinear
 from engine.models.linear import DisjointLinear
+from engine.models.shared import SharedLinear
 from engine.policy import Policy
 from engine.slates.base import SlateRule
 from engine.slates.sequential import SequentialDraw
@@ -29,6 +32,9 @@ __all__ = ["make_policy", "policy_names"]
 
 MODELS: dict[str, type[Model]] = {
     "linear": DisjointLinear,
+    "shared": SharedLinear,
+    "hybrid": HybridLinear,
+    "fourier": Fourier,
     "beta": BetaBernoulli,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
@@ -95,6 +101,8 @@ def make_policy(
     settings = {key: _convert(spec, key, value, types) for key, value in entries.items()}
     if kind == "uniform":
         settings["epsilon"] = 1.0
+    if settings.get("half_life_seconds"):
+        settings.setdefault("second_sums", True)
     model, exploration, slate = (
         part(**{key: settings[key] for key in _settings(part) if key in settings}) for part in parts
     )
