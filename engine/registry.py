@@ -21,6 +21,7 @@ from engine.features import Schema
 from engine.models.base import Model
 from engine.models.conjugate import BetaBernoulli
 from engine.models.linear import DisjointLinear
+from engine.models.logistic import Logistic
 from engine.policy import Policy
 from engine.slates.base import SlateRule
 from engine.slates.sequential import SequentialDraw
@@ -30,6 +31,7 @@ __all__ = ["make_policy", "policy_names"]
 MODELS: dict[str, type[Model]] = {
     "linear": DisjointLinear,
     "beta": BetaBernoulli,
+    "logistic": Logistic,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,

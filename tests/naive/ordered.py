@@ -1,0 +1,80 @@
+"""Slow, obvious twins of the kernels of models that learn in order."""
+
+import math
+
+import numpy as np
+import scipy.integrate
+import scipy.optimize
+
+from tests.naive import pack, unpack
+
+
+def logistic(a):
+    return 0.5 * (1 + math.tanh(a / 2))
+
+
+def find_mode(mean, variance, y):
+    """Mode of N(mean, variance) times the likelihood of one outcome, by root finding."""
+    if variance == 0:
+        return mean
+    low, high = mean - variance * (1 - y) - 1e-9, mean + variance * y + 1e-9
+    return scipy.optimize.brentq(
+        lambda a: (a - mean) - variance * (y - logistic(a)), low, high, xtol=1e-14
+    )
+
+
+def update_logistic(precision, shift, rows, x, y, weight, prior):
+    """Weights' mode m, then the quadratic approximation there: A += w k x xᵀ, A m = η."""
+    d = x.shape[1]
+    for row, xi, yi, w, ridge in zip(rows, x, y, weight, prior, strict=True):
+        inverse = np.linalg.inv(unpack(precision[row], d) + ridge * np.eye(d))
+        a = find_mode(xi @ inverse @ shift[row], w * (xi @ inverse @ xi), yi)
+        p = logistic(a)
+        mode = inverse @ (shift[row] + w * (yi - p) * xi)
+        precision[row] += pack(w * p * (1 - p) * np.outer(xi, xi))
+        shift[row] = (unpack(precision[row], d) + ridge * np.eye(d)) @ mode
+
+
+def update_logistic_diagonal(precision, shift, rows, x, y, weight, prior):
+    for row, xi, yi, w, ridge in zip(rows, x, y, weight, prior, strict=True):
+        variance = 1 / (ridge + precision[row])
+        a = find_mode(xi @ (variance * shift[row]), w * (variance @ xi**2), yi)
+        p = logistic(a)
+        mode = variance * (shift[row] + w * (yi - p) * xi)
+        precision[row] += w * p * (1 - p) * xi**2
+        shift[row] = (ridge + precision[row]) * mode
+
+
+def predict_diagonal(theta, variance, x, offsets, rows):
+    request = np.repeat(np.arange(len(x)), np.diff(offsets))
+    mean = [theta[row] @ x[i] for row, i in zip(rows, request, strict=True)]
+    square = [variance[row] @ x[i] ** 2 for row, i in zip(rows, request, strict=True)]
+    return np.array(mean), np.sqrt(square)
+
+
+def expect_logistic(a, b):
+    """Mean and standard deviation of σ(u), u ~ N(a, b²), by adaptive quadrature."""
+
+    def moment(f):
+        points = sorted({0.0, float(np.clip(-a / b, -8, 8))})
+        density = lambda z: math.exp(-z * z / 2) / math.sqrt(2 * math.pi)  # noqa: E731
+        return scipy.integrate.quad(
+            lambda z: f(logistic(a + b * z)) * density(z), -9, 9, points=points, limit=400
+        )[0]
+
+    mean = moment(lambda p: p)
+    return mean, math.sqrt(moment(lambda p: (p - mean) ** 2))
+
+
+def map_estimate(x, y, weight, ridge):
+    """Exact mode of the weights' posterior, by a general optimiser."""
+
+    def loss(theta):
+        a = x @ theta
+        return weight @ (np.logaddexp(0, a) - y * a) + ridge / 2 * theta @ theta
+
+    def slope(theta):
+        return x.T @ (weight * (1 / (1 + np.exp(-(x @ theta))) - y)) + ridge * theta
+
+    found = scipy.optimize.minimize(loss, np.zeros(x.shape[1]), jac=slope, tol=1e-12)
+    return found.x
