@@ -18,6 +18,7 @@ from engine.exploration.base import Exploration
 from engine.exploration.index import UCB, Epsilon, Greedy
 from engine.exploration.thompson import Thompson
 from engine.features import Schema
+from engine.models.bagged import BaggedLinear
 from engine.models.base import Model
 from engine.models.conjugate import BetaBernoulli
 from engine.models.linear import DisjointLinear
@@ -32,6 +33,7 @@ MODELS: dict[str, type[Model]] = {
     "linear": DisjointLinear,
     "beta": BetaBernoulli,
     "logistic": Logistic,
+    "bagged": BaggedLinear,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,

@@ -100,7 +100,8 @@ class Logistic(Model):
         if not state.half_life_ms:
             return precision
         steps, rest = np.divmod(outcomes.time_ms - state.landmark, state.half_life_ms)
-        return np.ldexp(precision * np.exp2(rest / state.half_life_ms), steps)
+        scaled: Floats = np.ldexp(precision * np.exp2(rest / state.half_life_ms), steps)
+        return scaled
 
     def derive(self, sums: dict[str, Floats], state: State, schema: Schema) -> dict[str, Floats]:
         """Return θ ``(m, d)``, its covariance (packed) or variances, and count ``(m,)``."""

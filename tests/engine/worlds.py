@@ -22,6 +22,7 @@ SPECS = [
     *policy_names(),
     "linear-thompson:half_life_seconds=3600",
     "beta-ucb:half_life_seconds=60,alpha=1",
+    "bagged-ucb:half_life_seconds=3600,replicas=3",
     "logistic-ucb:half_life_seconds=3600",
     "logistic-epsilon:half_life_seconds=60,covariance=diagonal",
 ]

@@ -1,12 +1,14 @@
 """Slow, obvious twins of the kernels of models that learn in order."""
 
 import math
+import struct
 
 import numpy as np
 import scipy.integrate
 import scipy.optimize
+import scipy.stats
 
-from tests.naive import pack, unpack
+from tests.naive import combine, pack, uniform, unpack, update_gram
 
 
 def logistic(a):
@@ -78,3 +80,27 @@ def map_estimate(x, y, weight, ridge):
 
     found = scipy.optimize.minimize(loss, np.zeros(x.shape[1]), jac=slope, tol=1e-12)
     return found.x
+
+
+def poisson(u):
+    return int(scipy.stats.poisson.ppf(u, 1))
+
+
+def draw_repeats(seed, time_ms, x, replicas):
+    repeats = np.zeros((len(x), replicas))
+    for i, (time, row) in enumerate(zip(time_ms, x, strict=True)):
+        key = combine(seed, time, *(struct.unpack("<Q", struct.pack("<d", v))[0] for v in row))
+        repeats[i] = [poisson(uniform(combine(key, replica))) for replica in range(replicas)]
+    return repeats
+
+
+def update_replicas(gram, moment, rows, x, reward, weight, repeats):
+    for replica in range(repeats.shape[1]):
+        update_gram(
+            gram[:, replica], moment[:, replica], rows, x, reward, weight * repeats[:, replica]
+        )
+
+
+def predict_replicas(theta, x, offsets, rows):
+    request = np.repeat(np.arange(len(x)), np.diff(offsets))
+    return np.array([theta[row] @ x[i] for row, i in zip(rows, request, strict=True)]).T
