@@ -21,6 +21,7 @@ from engine.features import Schema
 from engine.models.bagged import BaggedLinear
 from engine.models.base import Model
 from engine.models.conjugate import BetaBernoulli
+from engine.models.groupwise import GroupwiseLinear
 from engine.models.linear import DisjointLinear
 from engine.models.logistic import Logistic
 from engine.policy import Policy
@@ -34,6 +35,7 @@ MODELS: dict[str, type[Model]] = {
     "beta": BetaBernoulli,
     "logistic": Logistic,
     "bagged": BaggedLinear,
+    "groupwise": GroupwiseLinear,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,

@@ -23,6 +23,7 @@ SPECS = [
     "linear-thompson:half_life_seconds=3600",
     "beta-ucb:half_life_seconds=60,alpha=1",
     "bagged-ucb:half_life_seconds=3600,replicas=3",
+    "groupwise-ucb:groups=device=ios|device=android",
     "logistic-ucb:half_life_seconds=3600",
     "logistic-epsilon:half_life_seconds=60,covariance=diagonal",
 ]

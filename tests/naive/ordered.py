@@ -104,3 +104,54 @@ def update_replicas(gram, moment, rows, x, reward, weight, repeats):
 def predict_replicas(theta, x, offsets, rows):
     request = np.repeat(np.arange(len(x)), np.diff(offsets))
     return np.array([theta[row] @ x[i] for row, i in zip(rows, request, strict=True)]).T
+
+
+def hedge_weights(regret, spread, awake):
+    """AdaNormalHedge by its definition, potentials and all."""
+
+    def potential(r, c):
+        return math.exp(max(r, 0) ** 2 / (3 * c))
+
+    raw = {
+        g: potential(regret[g] + 1, spread[g] + 1) - potential(regret[g] - 1, spread[g] + 1)
+        for g in awake
+    }
+    total = sum(raw.values())
+    return {g: raw[g] / total if total else 1 / len(awake) for g in awake}
+
+
+def awake_groups(x, places):
+    return [0, *(g for g, place in enumerate(places, start=1) if x[place] != 0)]
+
+
+def update_groupwise(
+    gram, moment, regret, spread, rows, x, reward, weight, places, precision, low, high
+):
+    def scale(value):
+        return (np.clip(value, low, high) - low) / (high - low)
+
+    d = x.shape[1]
+    for row, xi, r, w in zip(rows, x, reward, weight, strict=True):
+        awake = awake_groups(xi, places)
+        share = hedge_weights(regret[row], spread[row], awake)
+        loss = {}
+        for g in awake:
+            full = unpack(gram[row, g], d) + precision * np.eye(d)
+            loss[g] = (scale(np.linalg.solve(full, moment[row, g]) @ xi) - scale(r)) ** 2
+        mixed = sum(share[g] * loss[g] for g in awake)
+        for g in awake:
+            regret[row, g] += mixed - loss[g]
+            spread[row, g] += abs(mixed - loss[g])
+            gram[row, g] += pack(w * np.outer(xi, xi))
+            moment[row, g] += w * r * xi
+
+
+def predict_groupwise(theta, covariance, regret, spread, x, offsets, rows, places, low, high):
+    d, mean, sd = x.shape[1], [], []
+    request = np.repeat(np.arange(len(x)), np.diff(offsets))
+    for row, i in zip(rows, request, strict=True):
+        share = hedge_weights(regret[row], spread[row], awake_groups(x[i], places))
+        mean.append(sum(p * np.clip(theta[row, g] @ x[i], low, high) for g, p in share.items()))
+        full = {g: unpack(covariance[row, g], d) for g in share}
+        sd.append(sum(p * math.sqrt(x[i] @ full[g] @ x[i]) for g, p in share.items()))
+    return np.array(mean), np.array(sd)
