@@ -24,6 +24,7 @@ from engine.models.conjugate import BetaBernoulli
 from engine.models.groupwise import GroupwiseLinear
 from engine.models.linear import DisjointLinear
 from engine.models.logistic import Logistic
+from engine.models.river import River
 from engine.policy import Policy
 from engine.slates.base import SlateRule
 from engine.slates.sequential import SequentialDraw
@@ -36,6 +37,7 @@ MODELS: dict[str, type[Model]] = {
     "logistic": Logistic,
     "bagged": BaggedLinear,
     "groupwise": GroupwiseLinear,
+    "river": River,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,
