@@ -47,7 +47,7 @@ __all__ = [
     "hash_key",
 ]
 
-BOUNDS = {"beta": (0.0, 1.0), "gamma": (0.0, np.inf)}  # of the mean, by family
+BOUNDS = {"beta": (0.0, 1.0), "gamma": (0.0, np.inf), "logit": (0.0, 1.0)}  # of the mean, by family
 MAX_SPAN = 256  # half-lives an outcome may lie after the landmark
 
 

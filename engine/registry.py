@@ -18,11 +18,15 @@ from engine.exploration.base import Exploration
 from engine.exploration.index import UCB, Epsilon, Greedy
 from engine.exploration.thompson import Thompson
 from engine.features import Schema
+from engine.models.bagged import BaggedLinear
 from engine.models.base import Model
 from engine.models.conjugate import BetaBernoulli
 from engine.models.fourier import Fourier
+from engine.models.groupwise import GroupwiseLinear
 from engine.models.hybrid import HybridLinear
 from engine.models.linear import DisjointLinear
+from engine.models.logistic import Logistic
+from engine.models.river import River
 from engine.models.shared import SharedLinear
 from engine.policy import Policy
 from engine.slates.base import SlateRule
@@ -36,6 +40,10 @@ MODELS: dict[str, type[Model]] = {
     "hybrid": HybridLinear,
     "fourier": Fourier,
     "beta": BetaBernoulli,
+    "logistic": Logistic,
+    "bagged": BaggedLinear,
+    "groupwise": GroupwiseLinear,
+    "river": River,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,
