@@ -19,8 +19,10 @@ from engine.exploration.index import UCB, Epsilon, Greedy
 from engine.exploration.thompson import Thompson
 from engine.features import Schema
 from engine.models.base import Model
-from engine.models.conjugate import BetaBernoulli
+from engine.models.conjugate import BetaBernoulli, GammaPoisson
+from engine.models.importance import ImportanceWeighted
 from engine.models.linear import DisjointLinear
+from engine.models.normal import NormalInverseGamma
 from engine.policy import Policy
 from engine.slates.base import SlateRule
 from engine.slates.sequential import SequentialDraw
@@ -30,6 +32,9 @@ __all__ = ["make_policy", "policy_names"]
 MODELS: dict[str, type[Model]] = {
     "linear": DisjointLinear,
     "beta": BetaBernoulli,
+    "poisson": GammaPoisson,
+    "normal": NormalInverseGamma,
+    "importance": ImportanceWeighted,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,
