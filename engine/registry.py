@@ -20,6 +20,7 @@ from engine.exploration.thompson import Thompson
 from engine.features import Schema
 from engine.models.base import Model
 from engine.models.conjugate import BetaBernoulli, GammaPoisson
+from engine.models.diagonal import DiagonalLinear
 from engine.models.importance import ImportanceWeighted
 from engine.models.linear import DisjointLinear
 from engine.models.normal import NormalInverseGamma
@@ -34,6 +35,7 @@ MODELS: dict[str, type[Model]] = {
     "beta": BetaBernoulli,
     "poisson": GammaPoisson,
     "normal": NormalInverseGamma,
+    "diagonal": DiagonalLinear,
     "importance": ImportanceWeighted,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {

@@ -119,6 +119,15 @@ class Model(ABC):
         """Arrays of the posterior that belong to no item."""
         return {}
 
+    def refresh_shared(
+        self, shared: dict[str, NDArray[Any]], state: State, item_ids: list[str], schema: Schema
+    ) -> dict[str, NDArray[Any]]:
+        """What `derive_shared` gives, when only the named items were learned of since ``shared``.
+
+        May write into ``shared`` and return it.
+        """
+        return self.derive_shared(state, schema)
+
     @abstractmethod
     def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:
         """Mean and spread of every candidate of every request."""
