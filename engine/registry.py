@@ -20,12 +20,15 @@ from engine.exploration.thompson import Thompson
 from engine.features import Schema
 from engine.models.bagged import BaggedLinear
 from engine.models.base import Model
-from engine.models.conjugate import BetaBernoulli
+from engine.models.conjugate import BetaBernoulli, GammaPoisson
+from engine.models.diagonal import DiagonalLinear
 from engine.models.fourier import Fourier
 from engine.models.groupwise import GroupwiseLinear
 from engine.models.hybrid import HybridLinear
+from engine.models.importance import ImportanceWeighted
 from engine.models.linear import DisjointLinear
 from engine.models.logistic import Logistic
+from engine.models.normal import NormalInverseGamma
 from engine.models.river import River
 from engine.models.shared import SharedLinear
 from engine.policy import Policy
@@ -44,6 +47,10 @@ MODELS: dict[str, type[Model]] = {
     "bagged": BaggedLinear,
     "groupwise": GroupwiseLinear,
     "river": River,
+    "poisson": GammaPoisson,
+    "normal": NormalInverseGamma,
+    "diagonal": DiagonalLinear,
+    "importance": ImportanceWeighted,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,

@@ -12,6 +12,7 @@ from tests.engine.worlds import (
     SCHEMA,
     candidates,
     contexts,
+    item_features,
     learned,
     outcomes,
     policy,
@@ -19,6 +20,12 @@ from tests.engine.worlds import (
 )
 
 __all__ = ["LAWS"]
+
+# Models whose means are off over the law's schema, by their mathematics.
+UNCALIBRATED = {
+    "diagonal": "columns that move together each explain all of the reward; over clusters, whose "
+    "weights share one event, the law holds: see test_diagonal",
+}
 
 
 def arrays_of(posterior):
@@ -189,14 +196,18 @@ def state_is_bounded_by_the_items(spec):
 
 def a_constant_reward_is_learned_within_two_percent(spec):
     made = policy(spec)
+    if spec.partition("-")[0] in UNCALIBRATED:
+        pytest.skip(UNCALIBRATED[spec.partition("-")[0]])
     state, batch = made.init(), outcomes(4, 7 * 1000)
     made.update(
         state,
         replace(
             batch,
+            item_ids=list(ITEMS) * 1000,  # as a uniform policy shows them, on average
+            z=SCHEMA.encode_items(item_features(list(ITEMS) * 1000)),
             reward=np.full(7000, 0.4),
             weight=np.ones(7000),
-            propensity=np.ones(7000),
+            propensity=np.full(7000, 1 / 7),
             time_ms=np.full(7000, batch.time_ms[-1]),
         ),
     )

@@ -58,6 +58,8 @@ class Traits:
         Whether a slot's chance of being looked at can be taken into account.
     weighs
         Whether an outcome of weight w counts as w outcomes.
+    importance
+        Whether means are of rewards over propensities, summed over every round, as Exp3 needs.
     aligns
         Whether sums can be carried over a change of the schema, by the names of their axes.
     """
@@ -70,6 +72,7 @@ class Traits:
     forgets: bool = True
     examines: bool = True
     weighs: bool = True
+    importance: bool = False
     aligns: bool = True
 
 
@@ -124,6 +127,15 @@ class Model(ABC):
     ) -> tuple[dict[str, Floats], dict[str, NDArray[Any]]]:
         """`derive` of all items and `derive_shared`, for a model where they share work."""
         return self.derive(sums, state, schema), self.derive_shared(state, schema)
+
+    def refresh_shared(
+        self, shared: dict[str, NDArray[Any]], state: State, item_ids: list[str], schema: Schema
+    ) -> dict[str, NDArray[Any]]:
+        """What `derive_shared` gives, when only the named items were learned of since ``shared``.
+
+        May write into ``shared`` and return it.
+        """
+        return self.derive_shared(state, schema)
 
     @abstractmethod
     def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:
