@@ -11,6 +11,7 @@ from engine.features import Interaction, Numeric, Schema
 from engine.kernels.linear import derive_ridge
 from engine.models.ridge import flat_prior
 from engine.registry import make_policy
+from streams.align import align_state
 from tests import naive
 from tests.engine.worlds import ITEMS, learned, outcomes, policy, requests
 from tests.naive import linear as twin
@@ -194,7 +195,7 @@ def test_standardised_beliefs_do_not_depend_on_units(model):
     made = make_policy(f"{model}-ucb:standardise=true", schema=schema)
     request = ask(made.derive(made.init()), rng, schema, items, z)
     beliefs = []
-    for shift, scale in ((0.0, 1.0), (-20.0, 1000.0)):
+    for shift, scale in ((0.0, 1.0), (-5000.0, 1000.0)):
         state = made.init()
         x, asked = batch.x.copy(), request.x.copy()
         for rows in (x, asked):
@@ -368,3 +369,34 @@ def test_the_order_of_items_in_a_state_leaves_pooled_beliefs_as_they_are():
     there = made.believe(other, requests(other))
     np.testing.assert_allclose(here.mean, there.mean, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(here.sd, there.sd, rtol=1e-9)
+
+
+@pytest.mark.parametrize("model", ["linear", "shared", "hybrid"])
+def test_sums_follow_their_columns_when_features_come_and_go(model):
+    """Carried over, they are those of a log whose new columns were 0 and old ones left out."""
+    rng, before = np.random.default_rng(4), schema_of(3, 2, 4)
+    after = Schema(
+        features=(
+            Numeric(name="new", of="item"),
+            Numeric(name="x1"),
+            Numeric(name="z0", of="item"),
+            Numeric(name="z1", of="item"),
+            Interaction(left="x1", right="z1"),
+            Interaction(left="x1", right="new"),
+        )
+    )
+    batch, _ = log(rng, before, ["a", "b"], 50)
+    policies = [
+        make_policy(f"{model}-ucb:half_life_seconds=3600", schema=schema)
+        for schema in (before, after)
+    ]
+    states = [made.init() for made in policies]
+    policies[0].update(states[0], batch)
+    aligned = align_state(policies[1], policies[0], states[0])
+    x, z = batch.x[:, [0, 2]], np.column_stack([np.zeros(50), batch.z])
+    given = {"reward": batch.reward, "weight": batch.weight, "time_ms": batch.time_ms}
+    policies[1].update(
+        states[1],
+        Outcomes(item_ids=batch.item_ids, x=x, z=z, examination=batch.examination, **given),
+    )
+    assert aligned.hash() == states[1].hash()

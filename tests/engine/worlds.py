@@ -22,6 +22,10 @@ SPECS = [
     *policy_names(),
     "linear-thompson:half_life_seconds=3600",
     "beta-ucb:half_life_seconds=60,alpha=1",
+    "linear-ucb:standardise=true,half_life_seconds=3600",
+    "shared-ucb:standardise=true,half_life_seconds=3600",
+    "fourier-epsilon:base=shared,features=16",
+    "fourier-ucb:base=hybrid,features=8,half_life_seconds=60",
 ]
 
 
