@@ -8,7 +8,7 @@ to recover is told in `streams.agenda`.
 
 from __future__ import annotations
 
-from engine.errors import ConfigError, SchemaError
+from engine.errors import ConfigError
 from engine.features import Schema
 from streams.agenda import Agenda, ClosedRequests, ConfigHistory, JoinPoint
 from streams.config import EngineConfig
@@ -27,6 +27,7 @@ from streams.events import (
 )
 from streams.log.base import Record
 from streams.requests import DeadLetter, Early, Outcome, Reply, Window
+from streams.rows import encode_slate
 
 __all__ = ["JoinPoint", "Joiner"]
 
@@ -165,7 +166,7 @@ class Joiner:
             self.counts.settle("impression", fate, held=True)
         self.counts.settle("feedback", "filtered", window.unlearned, held=True)
         window.settled, window.unlearned = True, 0
-        window.recommender = window.x = None
+        window.recommender = window.rows = None
 
     def _drop_early(self, early: Early) -> None:
         waiting = self._early[early.event.request_id]
@@ -198,15 +199,15 @@ class Joiner:
 
     def _open_window(self, impression: Impression, record: Record) -> None:
         recommender = self.config.recommenders.get(impression.recommender)
-        x = None
+        rows = None
         if recommender is not None:
             try:
-                x = self._schemas[recommender.policy].encode([impression.context])[0]
-            except SchemaError as error:
-                self.dead.append(DeadLetter.of(record, _unfit(error)))
+                rows = encode_slate(self._schemas[recommender.policy], impression)
+            except BadEventError as error:
+                self.dead.append(DeadLetter.of(record, error))
                 self.counts.settle("impression", "dead")
                 return
-        window = Window(impression, record.offset, recommender, x)
+        window = Window(impression, record.offset, recommender, rows)
         window.started, window.forget = self.clock, self._memory()
         longest = self.config.longest_window_ms
         window.deadline = self.clock + (recommender.window_ms if recommender else longest)
@@ -273,20 +274,16 @@ class Joiner:
             self._mute(window, "filtered")
         elif schema != before[name]:
             try:
-                window.x = schema.encode([window.impression.context])[0]
-            except SchemaError as error:
+                window.rows = encode_slate(schema, window.impression)
+            except BadEventError as error:
                 value = encode_event(window.impression)
                 record = Record(window.offset, window.started, "", value)
-                self.dead.append(DeadLetter.of(record, _unfit(error)))
+                self.dead.append(DeadLetter.of(record, error))
                 self._mute(window, "dead")
 
     def _memory(self) -> int:
         longest = self.config.longest_window_ms
         return self.clock + longest + max(longest, MIN_MEMORY_MS)
-
-
-def _unfit(error: SchemaError) -> BadEventError:
-    return BadEventError("schema", str(error), "/context")
 
 
 def _name(event: Event) -> str:

@@ -251,10 +251,15 @@ def _build(config: EngineConfig) -> dict[str, Policy]:
 
 def _batch(outcomes: list[Outcome]) -> Outcomes:
     sizes = [len(outcome.item_ids) for outcome in outcomes]
+    z = [outcome.z for outcome in outcomes if outcome.z is not None]  # all of one schema, or none
     return Outcomes(
         item_ids=[item_id for outcome in outcomes for item_id in outcome.item_ids],
         x=np.repeat(np.stack([outcome.x for outcome in outcomes]), sizes, axis=0),
         reward=np.array([r for outcome in outcomes for r in outcome.reward], dtype=np.float64),
         weight=np.repeat(np.array([outcome.weight for outcome in outcomes], float), sizes),
         time_ms=np.repeat(np.array([o.time_ms for o in outcomes], np.int64), sizes),
+        z=np.concatenate(z) if z else np.empty((sum(sizes), 0)),
+        propensity=np.array([p for outcome in outcomes for p in outcome.propensity]),
+        slot=np.array([slot for outcome in outcomes for slot in outcome.slots], np.int64),
+        last=np.repeat(np.array([outcome.last for outcome in outcomes], np.int64), sizes),
     )

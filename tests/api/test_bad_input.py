@@ -32,7 +32,7 @@ SLATES = [
     ({"k": 1, "candidates": ["base0", 7]}, 422, "bad-request", "/candidates/1"),
     ({"k": 1, "candidates": [""]}, 422, "bad-request", "/candidates/0"),
     ({"k": 1, "pool": "base", "context": {"hour": [1]}}, 422, "bad-request", "/context/hour"),
-    ({"k": 1, "context": {"ok": 1, "a/b~": {}}}, 422, "bad-request", "/context/a~1b~0"),
+    ({"k": 1, "context": {"ok": 1, "a/b~": []}}, 422, "bad-request", "/context/a~1b~0"),
     ({"k": 1, "candidates": ["a\0"]}, 422, "bad-request", ""),
     ({"k": 1, "a/b": 1}, 422, "bad-request", "/a~1b"),
     ({"k": 1, "pool": "base", "context": {"hour": "late"}}, 422, "bad-features", "/context/hour"),

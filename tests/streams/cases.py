@@ -84,7 +84,8 @@ class Bench:
 
 def comparable(outcome: Outcome) -> tuple:
     """An outcome as plain data, its features to the bit."""
-    return tuple(outcome._replace(x=outcome.x.tobytes()))
+    z = None if outcome.z is None else outcome.z.tobytes()
+    return tuple(outcome._replace(x=outcome.x.tobytes(), z=z))
 
 
 STEPS_MS = [0, 0, 1, 500, 4_000, 9_000, 15_000, 20_000, 30_000, 130_000]
