@@ -17,7 +17,6 @@ from api.service import Service
 from streams.catalogue import CandidateSet
 from streams.errors import BadItemError, UnknownPoolError
 from streams.events import Features, Id, Impression, ShownItem, encode_event
-from streams.events import Slot as SlotNumber
 from streams.log.base import EVENTS
 from streams.refusals import escape
 
@@ -25,6 +24,8 @@ __all__ = ["SlateReply", "SlateRequest", "Slot", "make_slate"]
 
 MAX_CANDIDATES = 100_000
 MAX_K = 1000
+
+SlotNumber = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,2})(?![\s\S])")]
 
 
 class SlateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,8 +118,9 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
         )
     now_ms = service.log.now_ms()
     found = _find_candidates(service, request, now_ms)
-    if request.pins:
-        _check_pins(request, found)
+    pins = {int(slot): item_id for slot, item_id in request.pins.items()}
+    if pins:
+        _check_pins(pins, request.k, found)
     context = _context(service, request)
     again = None if request.exclude else request.pool
     try:
@@ -130,7 +132,7 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
             request_id=request_id,
             k=request.k,
             pool=again,
-            pins=request.pins,
+            pins=pins,
         )
     except ProblemError as error:
         raise _blame_user(request, error) from error
@@ -193,13 +195,13 @@ def _find_candidates(service: Service, request: SlateRequest, now_ms: int) -> Ca
     return found
 
 
-def _check_pins(request: SlateRequest, found: CandidateSet) -> None:
+def _check_pins(pins: dict[int, str], k: int, found: CandidateSet) -> None:
     seen: dict[str, int] = {}
     known = set(found.ids)
-    for slot, item_id in sorted(request.pins.items()):
+    for slot, item_id in sorted(pins.items()):
         told = None
-        if slot >= request.k:
-            told = f"slot {slot} is pinned and k is {request.k}; count slots from 0"
+        if slot >= k:
+            told = f"slot {slot} is pinned and k is {k}; count slots from 0"
         elif item_id not in known:
             told = f"item {item_id!r} is pinned and no candidate just now; pin candidates"
         elif item_id in seen:
