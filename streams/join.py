@@ -11,7 +11,7 @@ from __future__ import annotations
 from engine.errors import ConfigError
 from engine.features import Schema
 from streams.agenda import Agenda, ClosedRequests, ConfigHistory, JoinPoint
-from streams.config import EngineConfig
+from streams.config import EngineConfig, Forgetting
 from streams.counts import Counts
 from streams.errors import BadEventError
 from streams.events import (
@@ -50,6 +50,8 @@ class Joiner:
         What was joined and not yet taken by the caller, in log order.
     dead
         Records that could not be used, since `mark_committed`.
+    forgetting
+        What the record just taken in makes a policy forget.
     """
 
     def __init__(self, start: JoinPoint, *, fixed: bool = False) -> None:
@@ -59,6 +61,7 @@ class Joiner:
         self.counts = Counts()
         self.outcomes: list[Outcome] = []
         self.dead: list[DeadLetter] = []
+        self.forgetting: Forgetting | None = None
         self._closed = ClosedRequests()
         self._open: dict[str, Window] = {}
         self._early: dict[str, dict[int, Early]] = {}  # by request id and offset
@@ -111,7 +114,7 @@ class Joiner:
         """End folding again: what it produced is dropped, the commit's own counts hold."""
         self._skipped = {}
         self.counts = counts
-        self.outcomes, self.dead = [], []
+        self.outcomes, self.dead, self.forgetting = [], [], None
         self._closed = ClosedRequests(closed)
 
     def add(self, record: Record, event: Event | BadEventError) -> None:
@@ -119,6 +122,7 @@ class Joiner:
         self.clock = max(self.clock, record.stamp)
         self._expire(record.offset)
         self.next_offset = record.offset + 1
+        self.forgetting = None
         if isinstance(event, Impression | Feedback | Activation):
             if event.request_id not in self._skipped:
                 self._join(event, record)
@@ -126,7 +130,7 @@ class Joiner:
         name = "unknown" if isinstance(event, BadEventError) else _name(event)
         self.counts.consume(name)
         if isinstance(event, Control) and not self._fixed:
-            event = self._configure(event, record.offset)
+            event = self._obey(event, record.offset)
         elif isinstance(event, Item | User | Pool):
             event = BadEventError("type", f"{name} records belong in the catalogue log", "/type")
         if isinstance(event, BadEventError):
@@ -253,18 +257,23 @@ class Joiner:
                 self._learn(window, list(window.rewards), offset, self.clock)
         return fate
 
-    def _configure(self, control: Control, offset: int) -> Control | BadEventError:
+    def _obey(self, control: Control, offset: int) -> Control | BadEventError:
         try:
-            config = EngineConfig.from_control(control)
+            if control.change == "configure":
+                self._configure(EngineConfig.from_control(control), offset)
+            else:
+                self.forgetting = Forgetting.from_control(control, self.config)
         except ConfigError as error:
             return BadEventError("config", str(error), "/settings")
+        return control
+
+    def _configure(self, config: EngineConfig, offset: int) -> None:
         before, self._schemas = self._schemas, _schemas(config)
         self.config = config
         self._configs.put(offset + 1, config)
         for window in sorted(self._open.values(), key=lambda window: window.offset):
             if window.recommender is not None:
                 self._fit(window, before)
-        return control
 
     def _fit(self, window: Window, before: dict[str, Schema]) -> None:
         assert window.recommender is not None  # noqa: S101

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from engine.batches import Posterior
-from streams.config import EngineConfig
+from engine.drift import RewardWatch
+from streams.config import EngineConfig, Forgetting
 from streams.counts import Counts
 from streams.errors import LogError, StoreError
 from streams.events import Tick, encode_event
@@ -124,6 +125,12 @@ class Learner:
             self._catch_up(offsets[-1] + 1)
         self.commit()
         self.publish()
+        # From here on: what stands in the log was acted upon, or its moment has passed.
+        self._shard.watches = {
+            name: RewardWatch(policy.drift)
+            for name, policy in self._config.policies.items()
+            if policy.drift is not None
+        }
 
     def recover(self) -> None:
         """Claim the shard and restore what was committed of it."""
@@ -204,6 +211,7 @@ class Learner:
         self._unpublished = True
         self._point("committed")
         self._mark_stale()
+        self._log_drift()
         return True
 
     def publish(self) -> int | None:
@@ -273,6 +281,23 @@ class Learner:
                 raise StoreError(f"the log ends at offset {self.next_offset}, before {end}")
             if self.next_offset - self.committed_offset > CATCH_UP:
                 self.commit()
+
+    def _log_drift(self) -> None:
+        """Log what policies whose rewards fell shall forget; it is done when it is read back.
+
+        Called after a commit: whoever is fenced logs nothing, and the outcomes that told of the
+        fall are never folded, and acted upon, again.
+        """
+        for name, watch in self._shard.watches.items():
+            if not watch.fell or watch.told:
+                continue
+            drift = watch.drift
+            halvings = drift.halvings if drift.action == "decay" else 0
+            forgetting = Forgetting(policy=name, halvings=halvings, cause=drift.detector)
+            record = forgetting.to_control(self._log.now_ms())
+            self._log.append(EVENTS, [("control", encode_event(record))])
+            watch.told = True
+            logger.warning("rewards of policy %r fell: %s is logged", name, record.change)
 
     def _claimed(self) -> Position:
         if self._position is None:

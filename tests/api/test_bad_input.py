@@ -75,6 +75,7 @@ EVENTS = [
     ({**FEEDBACK, "ts": None}, 422, "schema", "/ts"),
     ({"type": "tick"}, 422, "type", "/type"),
     ({"type": "control", "change": "configure", "settings": {}}, 422, "type", "/type"),
+    ({"type": "control", "change": "reset", "settings": {"policy": "main"}}, 422, "type", "/type"),
     ({**IMPRESSION, "slate": []}, 422, "value", "/slate"),
     ({**IMPRESSION, "slate": [{**SHOWN, "propensity": -0.1}]}, 422, "value", "/slate/0/propensity"),
     ({**IMPRESSION, "slate": [{**SHOWN, "propensity": 1.1}]}, 422, "value", "/slate/0/propensity"),
