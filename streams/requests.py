@@ -180,18 +180,20 @@ class Window:
         self.learned.update(slots)
         default = self.recommender.default_reward
         slate = self.impression.slate
+        shown = [slate[slot] for slot in slots]
+        rewards = self.rewards
         x, z = self.rows
         return Outcome(
             offset=offset,
             opened=self.offset,
             policy=self.recommender.policy,
             slots=tuple(slots),
-            item_ids=tuple(slate[slot].item_id for slot in slots),
+            item_ids=tuple([item.item_id for item in shown]),
             x=x,
-            reward=tuple(self.rewards.get(slot, default) for slot in slots),
+            reward=tuple([rewards.get(slot, default) for slot in slots]),
             weight=self.impression.weight,
             time_ms=time_ms,
-            propensity=tuple(slate[slot].unbiased for slot in slots),
-            last=max(self.rewards, default=-1),
+            propensity=tuple([item.unbiased for item in shown]),
+            last=max(rewards, default=-1),
             z=None if z is None else z[slots],
         )

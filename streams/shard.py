@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -271,15 +272,16 @@ def _build(config: EngineConfig) -> dict[str, Policy]:
 
 def _batch(outcomes: list[Outcome]) -> Outcomes:
     sizes = [len(outcome.item_ids) for outcome in outcomes]
+    n = sum(sizes)
     z = [outcome.z for outcome in outcomes if outcome.z is not None]  # all of one schema, or none
     return Outcomes(
         item_ids=[item_id for outcome in outcomes for item_id in outcome.item_ids],
         x=np.repeat(np.stack([outcome.x for outcome in outcomes]), sizes, axis=0),
-        reward=np.array([r for outcome in outcomes for r in outcome.reward], dtype=np.float64),
+        reward=np.fromiter(chain.from_iterable([o.reward for o in outcomes]), np.float64, n),
         weight=np.repeat(np.array([outcome.weight for outcome in outcomes], float), sizes),
         time_ms=np.repeat(np.array([o.time_ms for o in outcomes], np.int64), sizes),
-        z=np.concatenate(z) if z else np.empty((sum(sizes), 0)),
-        propensity=np.array([p for outcome in outcomes for p in outcome.propensity]),
-        slot=np.array([slot for outcome in outcomes for slot in outcome.slots], np.int64),
+        z=np.concatenate(z) if z else np.empty((n, 0)),
+        propensity=np.fromiter(chain.from_iterable([o.propensity for o in outcomes]), float, n),
+        slot=np.fromiter(chain.from_iterable([o.slots for o in outcomes]), np.int64, n),
         last=np.repeat(np.array([outcome.last for outcome in outcomes], np.int64), sizes),
     )
