@@ -107,11 +107,18 @@ def priced(item, price):
     return Item(ts=0, id=item, features={"price": float(price), "colour": "red"})
 
 
-@pytest.mark.parametrize("learn", ["close", "first"])
-def test_a_policy_over_item_features_is_scored_on_its_log_as_it_served(monkeypatch, learn):
+@pytest.mark.parametrize(
+    ("spec", "learn"),
+    [
+        ("items-ucb:corrected=true,floor=0.3,alpha=1", "close"),
+        ("items-ucb:corrected=true,floor=0.3,alpha=1", "first"),
+        ("shared-ucb:floor=0.3,alpha=1", "first"),
+        ("hybrid-ucb:floor=0.3,alpha=1", "close"),
+    ],
+)
+def test_a_policy_over_item_features_is_scored_on_its_log_as_it_served(monkeypatch, spec, learn):
     """The policy that served, learning from its own log, states the propensities it logged."""
     register(monkeypatch)
-    spec = "items-ucb:corrected=true,floor=0.3,alpha=1"
     house = House(spec, HOUR, PRICE, learn=learn)
     rng = np.random.default_rng(1)
     price = dict(zip(ITEMS, rng.normal(0, 3, len(ITEMS)), strict=True))
