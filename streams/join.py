@@ -51,7 +51,7 @@ class Joiner:
     dead
         Records that could not be used, since `mark_committed`.
     forgetting
-        What the record just taken in makes a policy forget.
+        What the last record makes a policy forget.
     """
 
     def __init__(self, start: JoinPoint, *, fixed: bool = False) -> None:

@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 
 from engine.batches import Posterior
-from engine.drift import RewardWatch
-from streams.config import EngineConfig, Forgetting
+from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import LogError, StoreError
 from streams.events import Tick, encode_event
@@ -18,6 +17,7 @@ from streams.positions import Commit, Position
 from streams.shard import Shard, Snapshot
 from streams.store import Store
 from streams.views import ViewWriter
+from streams.watches import log_drift, make_watches
 
 __all__ = ["Learner"]
 
@@ -126,11 +126,7 @@ class Learner:
         self.commit()
         self.publish()
         # From here on: what stands in the log was acted upon, or its moment has passed.
-        self._shard.watches = {
-            name: RewardWatch(policy.drift)
-            for name, policy in self._config.policies.items()
-            if policy.drift is not None
-        }
+        self._shard.watches = make_watches(self._config)
 
     def recover(self) -> None:
         """Claim the shard and restore what was committed of it."""
@@ -211,7 +207,8 @@ class Learner:
         self._unpublished = True
         self._point("committed")
         self._mark_stale()
-        self._log_drift()
+        # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
+        log_drift(self._log, self._shard.watches)
         return True
 
     def publish(self) -> int | None:
@@ -281,23 +278,6 @@ class Learner:
                 raise StoreError(f"the log ends at offset {self.next_offset}, before {end}")
             if self.next_offset - self.committed_offset > CATCH_UP:
                 self.commit()
-
-    def _log_drift(self) -> None:
-        """Log what policies whose rewards fell shall forget; it is done when it is read back.
-
-        Called after a commit: whoever is fenced logs nothing, and the outcomes that told of the
-        fall are never folded, and acted upon, again.
-        """
-        for name, watch in self._shard.watches.items():
-            if not watch.fell or watch.told:
-                continue
-            drift = watch.drift
-            halvings = drift.halvings if drift.action == "decay" else 0
-            forgetting = Forgetting(policy=name, halvings=halvings, cause=drift.detector)
-            record = forgetting.to_control(self._log.now_ms())
-            self._log.append(EVENTS, [("control", encode_event(record))])
-            watch.told = True
-            logger.warning("rewards of policy %r fell: %s is logged", name, record.change)
 
     def _claimed(self) -> Position:
         if self._position is None:
