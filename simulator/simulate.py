@@ -81,9 +81,9 @@ def simulate(
     started = time.perf_counter()
     for t in range(rounds):
         visit = world.visit(t)
-        picks, favourite = run.decide(t, visit)
+        picks, propensity, favourite = run.decide(t, visit)
         earned = world.rewards(t, visit, picks)
-        run.learn(visit, picks, earned)
+        run.learn(visit, picks, propensity, earned)
         best = _best(visit, len(picks))
         reward[t] = earned.sum()
         regret[t] = world.expected(visit, best) - world.expected(visit, picks)
@@ -127,8 +127,8 @@ class _Run:
         self._known = -1
         self._weight = np.ones(world.slots)
 
-    def decide(self, t: int, visit: Visit) -> tuple[Ints, int]:
-        """Picks of a slate, and the candidate with the highest mean."""
+    def decide(self, t: int, visit: Visit) -> tuple[Ints, Floats, int]:
+        """Picks of a slate, their propensities, and the candidate with the highest mean."""
         if visit.candidates is not self._items or len(self._posterior.item_ids) != self._known:
             self._look_up(visit.candidates)
         requests = Requests(
@@ -137,15 +137,19 @@ class _Run:
             offsets=np.array([0, len(visit.candidates)]),
             item_keys=self._candidates.keys,
             rows=self._candidates.rows,
+            z=_item_rows(visit),
         )
         slates = self._policy.rank(self._posterior, requests, self._world.slots)
         favourite = int(slates.picks[0, 0])
         if not slates.greedy[0, 0]:
             means = self._policy.believe(self._posterior, requests).mean
             favourite = int(np.argmax(means))
-        return slates.picks[0], favourite
+        # As in a log: the draws until a sampled pick came again, whose mean is 1 / probability.
+        sampled = slates.recurrence[0] > 0
+        drawn = np.maximum(slates.recurrence[0], 1)
+        return slates.picks[0], np.where(sampled, 1.0 / drawn, slates.propensity[0]), favourite
 
-    def learn(self, visit: Visit, picks: Ints, reward: Floats) -> None:
+    def learn(self, visit: Visit, picks: Ints, propensity: Floats, reward: Floats) -> None:
         """Learn every slot at once: in these worlds nothing is late."""
         item_ids = [self._candidates.item_ids[pick] for pick in picks]
         outcomes = Outcomes(
@@ -154,6 +158,10 @@ class _Run:
             reward=reward,
             weight=self._weight[: len(picks)],
             time_ms=np.full(len(picks), visit.time_ms, dtype=np.int64),
+            z=_item_rows(visit)[picks],
+            propensity=propensity,
+            slot=np.arange(len(picks)),
+            last=np.full(len(picks), np.flatnonzero(reward).max(initial=-1)),
         )
         self._posterior = self._policy.learn(self._state, self._posterior, outcomes)
 
@@ -161,6 +169,10 @@ class _Run:
         self._items, self._known = items, len(self._posterior.item_ids)
         item_ids = [self._world.item_ids[item] for item in items]
         self._candidates = Candidates.of(self._posterior, item_ids, self._keys[items])
+
+
+def _item_rows(visit: Visit) -> Floats:
+    return np.empty((len(visit.candidates), 0)) if visit.z is None else visit.z
 
 
 def _visit_key(t: int) -> Keys:

@@ -17,6 +17,7 @@ class Visit(NamedTuple):
     candidates: Ints  # (m,) item numbers; the same object as long as the set is the same
     truth: Floats  # (m,) chance of a reward when shown first
     time_ms: int
+    z: Floats | None = None  # (m, e) item rows, encoded by the schema, when it has item features
 
 
 class World(Protocol):
