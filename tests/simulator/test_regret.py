@@ -13,19 +13,13 @@ others.
 import numpy as np
 import pytest
 
+from engine.loop import run_linear
 from simulator.worlds.linear import Gaussian, OneHot
 from simulator.worlds.multiclass import Multiclass, read_table
-from tests.naive.bandits import run_bandits
 
 SEEDS = range(1, 11)
 ROUNDS = 50_000
 EXPLORING = ("ucb", "thompson", "squarecb")
-
-
-@pytest.fixture(scope="module")
-def run_linear():
-    """The compiled loop."""
-    return pytest.importorskip("engine.loop").run_linear
 
 
 def pseudo_regret(truth, picks):
@@ -38,7 +32,7 @@ def slope(regret):
     return float(np.polyfit(np.log(t), np.log(regret[t - 1]), 1)[0])
 
 
-def compiled_slopes(run_linear, make, exploration):
+def slopes(make, exploration):
     found = []
     for seed in SEEDS:
         x, truth, reward = make(seed=seed).batch(ROUNDS)
@@ -50,42 +44,24 @@ def compiled_slopes(run_linear, make, exploration):
 
 @pytest.mark.parametrize("exploration", EXPLORING)
 @pytest.mark.parametrize("make", [Gaussian, OneHot])
-def test_regret_of_exploring_policies_flattens(run_linear, make, exploration):
-    found = compiled_slopes(run_linear, make, exploration)
+def test_regret_of_exploring_policies_flattens(make, exploration):
+    found = slopes(make, exploration)
     assert np.mean(found) < 0.65, found
     assert max(found) < 0.75, found
 
 
-def test_regret_of_greedy_grows_with_time_where_exploring_is_needed(run_linear):
-    assert np.mean(compiled_slopes(run_linear, OneHot, "greedy")) > 0.9
-
-
-def naive_slopes(make, exploration, rounds=6000, seeds=(1, 2, 3, 4)):
-    drawn = [make(seed=seed).batch(rounds) for seed in seeds]
-    x, truth, reward = (np.stack(arrays) for arrays in zip(*drawn, strict=True))
-    picks = run_bandits(x, reward, exploration, seed=1)
-    return [slope(pseudo_regret(*run)) for run in zip(truth, picks, strict=True)]
-
-
-@pytest.mark.parametrize("make", [Gaussian, OneHot])
-def test_an_obvious_loop_tells_the_worlds_apart(make):
-    """The worlds alone, without our engine. Exploring has not paid yet: slopes are steeper."""
-    for exploration in EXPLORING:
-        assert np.mean(naive_slopes(make, exploration)) < 0.85
-    greedy = np.mean(naive_slopes(make, "greedy"))
-    assert greedy > 0.9 if make is OneHot else greedy < 0.75
+def test_regret_of_greedy_grows_with_time_where_exploring_is_needed():
+    assert np.mean(slopes(OneHot, "greedy")) > 0.9
 
 
 @pytest.mark.parametrize(
     ("file", "label", "rounds", "last", "first"),
-    [("pendigits.tra", "class", 50_000, 0.98, 0.95), ("letter.csv", "Letter", 100_000, 0.88, 0.75)],
+    [("pendigits.tra", "class", 50_000, 0.98, 0.95), ("letter.csv", "Letter", 100_000, 0.88, 0.76)],
 )
-def test_quadratic_features_learn_real_tables(
-    data_dir, run_linear, file, label, rounds, last, first
-):
+def test_quadratic_features_learn_real_tables(data_dir, file, label, rounds, last, first):
     """In the last tenth, where rows have been seen before, and where every row is new.
 
-    Bounds were chosen on seed 101: .990 and .973, .905 and .795 there.
+    Bounds were chosen on the seeds 101–103, least .990 and .971, .899 and .795 there.
     """
     table = read_table(data_dir / "multiclass" / file, label)
     world = Multiclass(*table, seed=1, quadratic=True)
