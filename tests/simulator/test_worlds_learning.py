@@ -9,7 +9,6 @@ from functools import cache
 import numpy as np
 import pytest
 
-from engine.registry import policy_names
 from simulator.simulate import make_world, play
 from simulator.worlds.changes import Delayed, Drifting
 from simulator.worlds.logistic import Logistic
@@ -106,14 +105,7 @@ def test_exploring_pays_on_fresh_items():
     assert ucb < 0.9 * greedy
 
 
-SHARING = [
-    spec
-    for spec in ("shared-ucb", "hybrid-ucb:ridge=1")
-    if spec.partition(":")[0] in policy_names()
-]
-
-
-@pytest.mark.parametrize("spec", SHARING)
+@pytest.mark.parametrize("spec", ["shared-ucb", "hybrid-ucb:ridge=1"])
 def test_what_items_share_pays_on_fresh_items(spec):
     """Against single items' models with the same prior, and with their own default."""
     for seed in SEEDS:
