@@ -7,10 +7,13 @@ permuting candidates, batching requests or repeating a request changes nothing.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from engine.kernels.compile import inline
+from engine.kernels.compile import inline, kernel
 
-__all__ = ["beta_log_odds1", "combine1", "mix1", "normal1", "uniform1"]
+__all__ = ["beta_log_odds1", "combine1", "fold_keys", "mix1", "normal1", "uniform1"]
+
+Keys = NDArray[np.uint64]
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_A = np.uint64(0xBF58476D1CE4E5B9)
@@ -73,3 +76,12 @@ def beta_log_odds1(key: np.uint64, a: float, b: float) -> float:
     """Return the log-odds of a Beta(a, b) number: orders like it, and never reaches an end."""
     success = log_gamma_draw1(combine1(key, np.uint64(5)), a)
     return success - log_gamma_draw1(combine1(key, np.uint64(6)), b)
+
+
+@kernel("u8[::1](u8, u8[::1])")
+def fold_keys(key: np.uint64, parts: Keys) -> Keys:
+    """Fold each part into a copy of the key, ``(n,)``."""
+    folded = np.empty(len(parts), dtype=np.uint64)
+    for i in range(len(parts)):
+        folded[i] = combine1(key, parts[i])
+    return folded

@@ -34,11 +34,12 @@ def update_gram(
     """
     d = x.shape[1]
     for i in range(len(rows)):
-        row = rows[i]
+        mine, first, xi = gram[rows[i]], moment[rows[i]], x[i]
         at = 0
         for p in range(d):
-            wx = weight[i] * x[i, p]
-            moment[row, p] += wx * reward[i]
-            for q in range(p, d):
-                gram[row, at] += wx * x[i, q]
-                at += 1
+            wx = weight[i] * xi[p]
+            first[p] += wx * reward[i]
+            part, tail = mine[at : at + d - p], xi[p:]
+            for q in range(len(part)):
+                part[q] += wx * tail[q]
+            at += d - p
