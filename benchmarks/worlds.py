@@ -27,7 +27,7 @@ class World:
     @property
     def items(self) -> int:
         """How many may be chosen in every event."""
-        return self.rewards.shape[1]
+        return int(self.rewards.shape[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

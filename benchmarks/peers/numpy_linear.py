@@ -29,8 +29,9 @@ class Einsum:
 
     def variance(self, x: np.ndarray) -> np.ndarray:
         """xᵀ A⁻¹ x of every item."""
-        products: np.ndarray = np.einsum("kij,j->ki", self.inverse, x)
-        return np.einsum("ki,i->k", products, x)
+        products = np.einsum("kij,j->ki", self.inverse, x)
+        variance: np.ndarray = np.einsum("ki,i->k", products, x)
+        return variance
 
     def learn(self, i: int, item: int) -> None:
         """Update an item's inverse and coefficients by Sherman and Morrison (1950)."""
@@ -49,8 +50,8 @@ class Gemv(Einsum):
     def variance(self, x: np.ndarray) -> np.ndarray:
         """xᵀ A⁻¹ x of every item."""
         k, d = self.theta.shape
-        products: np.ndarray = (self.inverse.reshape(k * d, d) @ x).reshape(k, d)
-        return products @ x
+        variance: np.ndarray = (self.inverse.reshape(k * d, d) @ x).reshape(k, d) @ x
+        return variance
 
 
 class Packed(Einsum):
@@ -67,8 +68,9 @@ class Packed(Einsum):
 
     def variance(self, x: np.ndarray) -> np.ndarray:
         """xᵀ A⁻¹ x of every item."""
-        variance: np.ndarray = self.packed @ (self.twice * x[self.upper[0]] * x[self.upper[1]])
-        return np.maximum(variance, 0.0)
+        variance = self.packed @ (self.twice * x[self.upper[0]] * x[self.upper[1]])
+        positive: np.ndarray = np.maximum(variance, 0.0)
+        return positive
 
     def learn(self, i: int, item: int) -> None:
         """Update the inverse in both its forms."""

@@ -1,53 +1,72 @@
-"""diagonal: decide and learn event by event with diagonal LinUCB."""
+"""diagonal: decide and learn with diagonal LinUCB, a batch at a time and event by event."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from benchmarks.contest import Absent, Contender, Contest, absent
+import numpy as np
+
+from benchmarks.contest import Absent, Contender, Contest
 from benchmarks.peers.numpy_linear import RIDGE, Diagonal
+from benchmarks.workloads.learned import known
+from benchmarks.workloads.policies import Deciding, batches
 from benchmarks.workloads.replay import stream
 from benchmarks.worlds import WORLDS, World, make_world
-from engine.batches import Ints
 
-__all__ = ["contests", "ours", "run_ours"]
+__all__ = ["contests", "ours"]
 
-CASES = ((100, 32, 200_000), (1000, 32, 20_000), (10, 32, 200_000))  # items, columns, events
+CASES = ((100, 32, 100_000), (1000, 32, 20_000), (10, 32, 100_000))  # items, columns, events
 QUICK = ((4, 3, 30),)
 NAME = "isotropic, alpha=1"
+BATCH = 100
+# As published: every column a cluster, sums of squares, a prior about 0.
+SPEC = f"diagonal-ucb:normalised=false,prior={RIDGE},floor=0,alpha="
+NOTE = "the policy stands still within a batch"
 
 
 def contests(quick: bool) -> Iterator[Contest]:
     """Three sizes; every item is scored in every event, so one world is enough."""
     for items, columns, events in QUICK if quick else CASES:
         world, alpha = make_world(NAME, items, columns, events), WORLDS[NAME].alpha
-        yield Contest(
-            params=f"diagonal LinUCB, K={items:,}, d={columns}",
-            mode="batched",
-            unit="events",
-            ours=ours(world, alpha),
-            peers=(stream(Diagonal(world, alpha), world),),
-        )
-
-
-def run_ours(world: World, alpha: float) -> Ints:
-    """Decide and learn the whole world in one call; returns the picks ``(n,)``."""
-    from engine.loop import run_diagonal  # type: ignore[import-not-found] # noqa: PLC0415
-
-    found = run_diagonal(
-        world.x, world.rewards, exploration="ucb", alpha=alpha, ridge=RIDGE, floor=0.0, seed=0
-    )
-    picks: Ints = found.picks
-    return picks
+        size = min(BATCH, events // 2)
+        each, numpy = stream(Diagonal(world, alpha), world), _numpy_batches(world, alpha, size)
+        base: dict[str, Any] = {"unit": "events"}
+        base["params"] = f"diagonal LinUCB, K={items:,}, d={columns}, batches of {size}"
+        yield Contest(mode="batched", ours=ours(world, alpha), peers=(numpy, each), **base)
+        base["params"] = f"diagonal LinUCB, K={items:,}, d={columns}"
+        yield Contest(mode="per-call", ours=_per_call(world, alpha), peers=(each,), **base)
 
 
 def ours(world: World, alpha: float) -> Contender | Absent:
-    """Our loop over the whole world, from nothing learned."""
-    if not absent("slatestream", "engine.loop"):
-        import engine.loop  # noqa: PLC0415
+    """Our policy, deciding a batch and then learning it."""
+    if not known("diagonal-ucb"):
+        return Absent(name="slatestream", reason="this release has no diagonal model")
+    size = min(BATCH, len(world.x) // 2)
+    return batches(Deciding(f"{SPEC}{alpha}", world), size)
 
-        if hasattr(engine.loop, "run_diagonal"):
-            return Contender(
-                name="slatestream", units=len(world.x), call=lambda _: run_ours(world, alpha)
-            )
-    return Absent(name="slatestream", reason="this release has no diagonal loop")
+
+def _per_call(world: World, alpha: float) -> Contender | Absent:
+    if not known("diagonal-ucb"):
+        return Absent(name="slatestream", reason="this release has no diagonal model")
+    return stream(Deciding(f"{SPEC}{alpha}", world), world)
+
+
+def _numpy_batches(world: World, alpha: float, size: int) -> Contender:
+    """NumPy with two gemm a batch to decide, and add.at to learn."""
+    shape, at = (world.items, world.x.shape[1]), 0
+    precision, moment = np.full(shape, RIDGE), np.zeros(shape)
+
+    def call(_: object) -> None:
+        nonlocal at
+        part = slice(at, at + size)
+        x = world.x[part]
+        variance = 1.0 / precision
+        upper = x @ (variance * moment).T + alpha * np.sqrt((x * x) @ variance.T)
+        items = upper.argmax(axis=1)
+        reward = world.rewards[part][np.arange(size), items]
+        np.add.at(precision, items, x * x)
+        np.add.at(moment, items, reward[:, None] * x)
+        at = at + size if at + 2 * size <= len(world.x) else 0
+
+    return Contender(name="NumPy, two gemm a batch", units=size, call=call, note=NOTE)

@@ -15,7 +15,10 @@ from benchmarks.worlds import World
 
 __all__ = ["contests"]
 
-SPECS = {"linear": "linear-ucb:alpha=0.25,floor=0", "diagonal": "diagonal-ucb:alpha=0.25,floor=0"}
+SPECS = {
+    "linear": "linear-ucb:alpha=0.25,floor=0",
+    "diagonal": "diagonal-ucb:alpha=0.25,floor=0,prior=1",
+}
 
 
 def contests(quick: bool) -> Iterator[Contest]:
@@ -23,7 +26,10 @@ def contests(quick: bool) -> Iterator[Contest]:
     items, columns, n, batch = (6, 3, 40, 2) if quick else (1000, 32, 20_000, 50)
     x = np.random.default_rng(9).normal(size=(batch, columns))
     for model, spec in SPECS.items():
-        base: dict[str, Any] = {"unit": "requests", "params": f"{model} UCB, best of {items:,}, d={columns}"}
+        base: dict[str, Any] = {
+            "unit": "requests",
+            "params": f"{model} UCB, best of {items:,}, d={columns}",
+        }
         if not known(spec):
             ours = Absent(name="slatestream", reason=f"this release has no {model} model")
             yield Contest(mode="batched", ours=ours, peers=(), **base)

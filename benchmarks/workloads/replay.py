@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
 
 from benchmarks.contest import Absent, Contender, Contest, absent
 from benchmarks.peers import vowpal
 from benchmarks.peers.libraries import Contextualbandits, Mabwiser, River
 from benchmarks.peers.numpy_linear import RIDGE, Einsum, Gemv, Packed
-from benchmarks.workloads.learned import schema_of
+from benchmarks.workloads.policies import Deciding
 from benchmarks.worlds import WORLDS, World, make_world
-from engine.batches import Candidates, Ints, Outcomes, Requests
+from engine.batches import Ints
 from engine.loop import run_linear
-from engine.registry import make_policy
 
 __all__ = ["contests", "ours", "replay_ours", "stream"]
 
 CASES = ((100, 32, 50_000), (1000, 32, 20_000), (10, 32, 100_000))  # items, columns, events
 QUICK = ((4, 3, 30),)
-FULL_FIELD = "isotropic, alpha=1"  # the world in which the slow peers run, too: their cost is the same
+FULL_FIELD = (
+    "isotropic, alpha=1"  # the world in which the slow peers run, too: their cost is the same
+)
 
 
 def contests(quick: bool) -> Iterator[Contest]:
@@ -80,39 +79,5 @@ def _library(library: Any, world: World) -> Contender | Absent:
 
 def _per_call(world: World, alpha: float) -> Contender:
     """One request and one outcome a call, through the public classes."""
-    columns = world.x.shape[1]
-    # The model's ridge is per column.
-    spec = f"linear-ucb:alpha={alpha},ridge={RIDGE / columns},floor=0"
-    policy = make_policy(spec, schema=schema_of(columns))
-    ids = [f"i{i}" for i in range(world.items)]
-    state = policy.init()
-    state.ensure_rows(ids)
-    posterior = policy.derive(state)
-    found = Candidates.of(posterior, ids)
-    weight, time_ms = np.ones(1), np.zeros(1, dtype=np.int64)
-
-    def decide(i: int) -> int:
-        request = Requests.of(world.x[i : i + 1], [f"r{i}"], [found])
-        return int(policy.rank(posterior, request, 1).picks[0, 0])
-
-    def learn(i: int, item: int) -> None:
-        nonlocal posterior
-        outcome = Outcomes(
-            item_ids=[ids[item]],
-            x=world.x[i : i + 1],
-            reward=world.rewards[i, item : item + 1],
-            weight=weight,
-            time_ms=time_ms,
-        )
-        posterior = policy.learn(state, posterior, outcome)
-
-    return stream(_Pair("slatestream", decide, learn), world)
-
-
-class _Pair:
-    """A peer of two functions."""
-
-    def __init__(
-        self, name: str, decide: Callable[[int], int], learn: Callable[[int, int], None]
-    ) -> None:
-        self.name, self.decide, self.learn = name, decide, learn
+    ridge = RIDGE / world.x.shape[1]  # ours is per column
+    return stream(Deciding(f"linear-ucb:alpha={alpha},ridge={ridge},floor=0", world), world)

@@ -17,20 +17,23 @@ from engine.batches import Requests
 __all__ = ["contests"]
 
 ALPHA, FLOOR = 0.25, 0.02
-SPECS = {"full covariance": "linear-thompson", "diagonal": "diagonal-thompson"}
+SPECS = {
+    "full covariance": f"linear-thompson:alpha={ALPHA},floor={FLOOR}",
+    "diagonal": f"diagonal-thompson:alpha={ALPHA},floor={FLOOR},prior=1",
+}
 
 
 def contests(quick: bool) -> Iterator[Contest]:
     """Scores given, and by the model; batches of 20 requests and one a call."""
     items, slots, columns, n, batch = (8, 3, 3, 80, 2) if quick else (1000, 10, 32, 20_000, 20)
     x = np.random.default_rng(9).normal(size=(batch, columns))
-    for model, name in SPECS.items():
+    for model, spec in SPECS.items():
         params = f"{slots} of {items:,}, {model}, d={columns}"
-        if not known(name):
-            ours = Absent(name="slatestream", reason=f"this release has no policy {name}")
+        if not known(spec):
+            ours = Absent(name="slatestream", reason=f"this release has no {model} model")
             yield Contest(params=params, mode="batched", unit="slates", ours=ours, peers=())
             continue
-        given = learn(f"{name}:alpha={ALPHA},floor={FLOOR}", items, columns, n)
+        given = learn(spec, items, columns, n)
         requests = given.requests(x)
         singles = [given.requests(x[i : i + 1]) for i in range(batch)]
         if model == "full covariance":
@@ -121,21 +124,22 @@ def _numpy(
 
 
 def _scorer(given: Learned) -> Any:
-    arrays, rows = given.posterior.arrays, given.found.rows
-    theta, d = arrays["theta"][rows], arrays["theta"].shape[1]
-    upper = np.triu_indices(d)
-    twice = np.where(upper[0] == upper[1], 1.0, 2.0)
+    """One BLAS product a request; of a diagonal model with numbers of any value: the same work."""
+    arrays, rows, d = given.posterior.arrays, given.found.rows, given.policy.width
     if "covariance" in arrays:
-        packed = arrays["covariance"][rows]
+        theta, packed = arrays["theta"][rows], arrays["covariance"][rows]
+        upper = np.triu_indices(d)
+        twice = np.where(upper[0] == upper[1], 1.0, 2.0)
 
         def full(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             variance = packed @ (twice * x[upper[0]] * x[upper[1]])
             return theta @ x, ALPHA * np.sqrt(np.maximum(variance, 0.0))
 
         return full
-    variances = np.full_like(theta, 0.01)  # of any value: the same work
+    rng = np.random.default_rng(3)
+    centers, variances = rng.normal(size=(len(rows), d)), np.full((len(rows), d), 0.01)
 
     def diagonal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return theta @ x, ALPHA * np.sqrt(variances @ (x * x))
+        return centers @ x, ALPHA * np.sqrt(variances @ (x * x))
 
     return diagonal

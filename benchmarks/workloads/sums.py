@@ -21,7 +21,10 @@ def contests(quick: bool) -> Iterator[Contest]:
     """Full and diagonal sums; in batches of 5,000 and one by one."""
     items, columns, n = (4, 3, 20) if quick else (100, 32, 5000)
     for model, spec in SPECS.items():
-        base: dict[str, Any] = {"unit": "outcomes", "params": f"{model}, {items} items, d={columns}"}
+        base: dict[str, Any] = {
+            "unit": "outcomes",
+            "params": f"{model}, {items} items, d={columns}",
+        }
         if not known(spec):
             ours = Absent(name="slatestream", reason=f"this release has no {model} model")
             yield Contest(mode="batched", ours=ours, peers=(), **base)
