@@ -11,9 +11,18 @@ from benchmarks.machine import Machine
 from benchmarks.run import NAMES, Report
 from engine.errors import ConfigError
 
-__all__ = ["fill_page", "mark", "tables"]
+__all__ = ["check_page", "fill_page", "mark", "tables"]
 
 MACHINE = "machine"
+CHARTS = "curves"  # told by charts
+
+
+def check_page(path: Path, names: Sequence[str]) -> None:
+    """Raise ``ConfigError`` when a page has no place for the figures of workloads."""
+    page = _read(path)
+    for name in (MACHINE, *names):
+        if name != CHARTS:
+            _replace(path, page, name, "")
 
 
 def fill_page(path: Path, report: Report) -> list[str]:
@@ -26,16 +35,21 @@ def fill_page(path: Path, report: Report) -> list[str]:
     ConfigError
         When the file cannot be read or written, or has no place for what was measured.
     """
+    page, found = _read(path), {MACHINE: _machine(report.machine), **tables(report)}
+    for name, text in found.items():
+        page = _replace(path, page, name, text)
     try:
-        page = path.read_text(encoding="utf-8")
-        done = []
-        for name, text in [(MACHINE, _machine(report.machine)), *tables(report).items()]:
-            page = _replace(path, page, name, text)
-            done.append(name)
         path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a page that can be written") from error
-    return done
+    return list(found)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give a page that exists") from error
 
 
 def mark(name: str) -> tuple[str, str]:
@@ -44,12 +58,12 @@ def mark(name: str) -> tuple[str, str]:
 
 
 def tables(report: Report) -> dict[str, str]:
-    """Markdown by workload, in the order of the workloads, `curves` left to charts."""
+    """Markdown by workload, in the order of the workloads, curves left to charts."""
     found = {}
     for name in NAMES:
         rows = [row for row in report.rows if row.workload == name]
         skipped = [each for each in report.skipped if each.workload == name]
-        if name != "curves" and (rows or skipped):
+        if name != CHARTS and (rows or skipped):
             found[name] = "\n\n".join(filter(None, (_table(rows), _missing(skipped))))
     return found
 

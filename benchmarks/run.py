@@ -18,10 +18,21 @@ from benchmarks.machine import Machine, child_environment
 from benchmarks.measure import SECONDS
 from engine.errors import ConfigError, SlatestreamError, suggest
 
-__all__ = ["NAMES", "Report", "run"]
+__all__ = ["NAMES", "Report", "check_names", "run"]
 
 NAMES = ("update", "rank", "slate", "replay", "edges", "diagonal", "curves")
 """Of the workloads, in the order in which they run; known without loading compiled code."""
+
+
+def check_names(names: Sequence[str]) -> list[str]:
+    """Return workloads in the order in which they run, all when none is named.
+
+    Raises ``ConfigError`` when one is unknown, with the nearest known one.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise ConfigError(f"workload {name!r} is unknown{suggest(name, NAMES)}")
+    return [name for name in NAMES if not names or name in names]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +69,13 @@ def run(
     SlatestreamError
         When a measuring process ends before its time.
     """
-    for name in names:
-        if name not in NAMES:
-            raise ConfigError(f"workload {name!r} is unknown{suggest(name, NAMES)}")
+    chosen = check_names(names)
     if rounds < 1:
         raise ConfigError(f"rounds is {rounds}; give 1 or more, 5 or more for figures to keep")
     machine: Machine | None = None
     rows: list[Row] = []
     skipped: list[Skipped] = []
-    for name in [known for known in NAMES if not names or known in names]:
+    for name in chosen:
 
         def take(told: Told) -> None:
             nonlocal machine

@@ -12,8 +12,9 @@ from api import kernel_cache
 from api.commands.logs import JsonOption
 from api.commands.output import print_json, print_table, progress_bar, say
 from benchmarks.charts import check_charts, draw_charts
-from benchmarks.markdown import fill_page
-from benchmarks.run import NAMES, Report, run
+from benchmarks.contest import Row
+from benchmarks.markdown import check_page, fill_page
+from benchmarks.run import NAMES, Report, check_names, run
 
 __all__ = ["bench"]
 
@@ -41,12 +42,16 @@ def bench(
     Rates are per second of CPU time, beside Redis per second. Trust the ratios: rates depend on
     the machine. `pip install 'slatestream[bench]'` brings the peers.
     """
+    names = check_names(workload or ())
     folder = charts or (markdown.parent if markdown else None)
-    if folder is not None:
-        check_charts()  # before an hour of work
+    # What can be refused is refused before the work.
+    if folder is not None and "curves" in names:
+        check_charts()
+    if markdown is not None:
+        check_page(markdown, names)
     kernel_cache.use(None)
     with progress_bar("bench") as report:
-        found = run(workload or (), rounds=rounds, quick=quick, progress=report)
+        found = run(names, rounds=rounds, quick=quick, progress=report)
     if folder is not None:
         for file in draw_charts(found.rows, folder):
             say(f"drew {file}")
@@ -59,27 +64,22 @@ def bench(
 
 
 def _print(found: Report) -> None:
-    columns = ["what", "mode", "beside", "per second", "its per second", "ratio", "least", "most"]
-    for workload, rows in groupby(found.rows, key=lambda row: row.workload):
-        print_table(
-            workload,
-            columns,
-            [
-                (
-                    row.params,
-                    row.mode,
-                    row.peer,
-                    f"{row.per_second:,.0f}",
-                    f"{row.peer_per_second:,.0f}",
-                    f"{row.ratio:.3g}",
-                    f"{row.min:.3g}",
-                    f"{row.max:.3g}",
-                )
-                for row in rows
-            ],
-        )
+    columns = ["beside", "ours/s", "its/s", "ratio", "least", "most", "note"]
+    settings = groupby(found.rows, key=lambda row: (row.workload, row.params, row.mode, row.unit))
+    for (workload, params, mode, unit), rows in settings:
+        print_table(f"{workload}: {params}; {mode}, {unit}", columns, [_cells(row) for row in rows])
     if found.skipped:
         missing = [(each.workload, each.params, each.peer, each.reason) for each in found.skipped]
         print_table("not measured", ["workload", "what", "beside", "why"], missing)
     machine = found.machine
     say(f"Python {machine.python}, {machine.system}, core {machine.pinned}; BLAS: {machine.blas}")
+
+
+def _cells(row: Row) -> tuple[object, ...]:
+    rates = (f"{row.per_second:,.0f}", f"{row.peer_per_second:,.0f}")
+    return (
+        row.peer,
+        *rates,
+        *(f"{value:.3g}" for value in (row.ratio, row.min, row.max)),
+        row.note,
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.contest import Absent, Contender, Contest
 from benchmarks.peers.numpy_linear import RIDGE, Diagonal
-from benchmarks.workloads.learned import known
+from benchmarks.workloads.learned import refused
 from benchmarks.workloads.policies import Deciding, batches
 from benchmarks.workloads.replay import stream
 from benchmarks.worlds import WORLDS, World, make_world
@@ -40,16 +40,13 @@ def contests(quick: bool) -> Iterator[Contest]:
 
 def ours(world: World, alpha: float) -> Contender | Absent:
     """Our policy, deciding a batch and then learning it."""
-    if not known("diagonal-ucb"):
-        return Absent(name="slatestream", reason="this release has no diagonal model")
-    size = min(BATCH, len(world.x) // 2)
-    return batches(Deciding(f"{SPEC}{alpha}", world), size)
+    spec, size = f"{SPEC}{alpha}", min(BATCH, len(world.x) // 2)
+    return refused(spec) or batches(Deciding(spec, world), size)
 
 
 def _per_call(world: World, alpha: float) -> Contender | Absent:
-    if not known("diagonal-ucb"):
-        return Absent(name="slatestream", reason="this release has no diagonal model")
-    return stream(Deciding(f"{SPEC}{alpha}", world), world)
+    spec = f"{SPEC}{alpha}"
+    return refused(spec) or stream(Deciding(spec, world), world)
 
 
 def _numpy_batches(world: World, alpha: float, size: int) -> Contender:

@@ -39,13 +39,11 @@ def contests(quick: bool) -> Iterator[Contest]:
     pairs = edges.clusters * edges.items
     with redis_client() as client:
         peers = [_stream(table, edges) for table in (TypedDict, IntDict, TupleDict)]
-        yield Contest(
-            params=f"{pairs:,} edges, {edges.cluster.shape[1]} clusters an event",
-            mode="batched",
-            unit="events",
-            ours=ours(edges),
-            peers=(*peers, redis_edges(client, edges)),
-        )
+        base: dict[str, Any] = {"unit": "events"}
+        base["params"] = f"{pairs:,} edges, {edges.cluster.shape[1]} clusters an event"
+        redis = redis_edges(client, edges)
+        yield Contest(mode="batched", ours=ours(edges), peers=(*peers, redis), **base)
+        yield Contest(mode="per-call", ours=ours(edges, batch=1), peers=tuple(peers[1:]), **base)
 
 
 def make_edges(clusters: int, items: int, n: int) -> Edges:
@@ -63,8 +61,8 @@ def make_edges(clusters: int, items: int, n: int) -> Edges:
     )
 
 
-def ours(edges: Edges) -> Contender | Absent:
-    """Our table of edges, filled before, a thousand events a call."""
+def ours(edges: Edges, batch: int = BATCH) -> Contender | Absent:
+    """Our table of edges, filled before; batches made before, too."""
     if absent("slatestream", "engine.edges"):
         return Absent(name="slatestream", reason="this release has no table of edges")
     module: Any = importlib.import_module("engine.edges")
@@ -86,16 +84,16 @@ def ours(edges: Edges) -> Contender | Absent:
     every = np.tile(np.arange(edges.clusters), (edges.items, 1))
     none = np.zeros(edges.items)
     table.learn(events(np.arange(edges.items), every, np.zeros(every.shape), none), squared=True)
-    few, made = min(BATCH, len(edges.item)), []
-    for start in range(0, len(edges.item) - few + 1, few):
+    few, made = min(batch, len(edges.item)), []
+    for start in range(0, min(len(edges.item), 1000 * few) - few + 1, few):
         part = slice(start, start + few)
         made.append(
             events(edges.item[part], edges.cluster[part], edges.weight[part], edges.reward[part])
         )
 
     def call(_: object) -> None:
-        for batch in made:
-            table.learn(batch, squared=True)
+        for each in made:
+            table.learn(each, squared=True)
 
     return Contender(name="slatestream", units=few * len(made), call=call)
 

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.contest import Absent, Contender, Contest, absent
 from benchmarks.peers import vowpal
 from benchmarks.peers.libraries import Contextualbandits, Mabwiser, River
-from benchmarks.workloads.learned import Learned, known, learn
+from benchmarks.workloads.learned import Learned, learn, refused
 from benchmarks.worlds import World
 
 __all__ = ["contests"]
@@ -30,15 +30,18 @@ def contests(quick: bool) -> Iterator[Contest]:
             "unit": "requests",
             "params": f"{model} UCB, best of {items:,}, d={columns}",
         }
-        if not known(spec):
-            ours = Absent(name="slatestream", reason=f"this release has no {model} model")
-            yield Contest(mode="batched", ours=ours, peers=(), **base)
+        missing = refused(spec)
+        if missing:
+            yield Contest(mode="batched", ours=missing, peers=(), **base)
             continue
         given = learn(spec, items, columns, n)
+        # The last of them needs a batch.
         numpy = _numpy_full(given, x) if model == "linear" else _numpy_diagonal(given, x)
         yield Contest(mode="batched", ours=_batched(given, x), peers=numpy, **base)
         libraries = _libraries(items, x) if model == "linear" else ()
-        yield Contest(mode="per-call", ours=_per_call(given, x), peers=(*numpy, *libraries), **base)
+        yield Contest(
+            mode="per-call", ours=_per_call(given, x), peers=(*numpy[:-1], *libraries), **base
+        )
 
 
 def _batched(given: Learned, x: np.ndarray) -> Contender:

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.contest import Absent, Contender, Contest
 from benchmarks.peers import vowpal
 from benchmarks.peers.numpy_thompson import estimate_slate, integrate_slate
-from benchmarks.workloads.learned import Learned, known, learn
+from benchmarks.workloads.learned import Learned, learn, refused
 from engine.batches import Requests
 
 __all__ = ["contests"]
@@ -29,9 +29,9 @@ def contests(quick: bool) -> Iterator[Contest]:
     x = np.random.default_rng(9).normal(size=(batch, columns))
     for model, spec in SPECS.items():
         params = f"{slots} of {items:,}, {model}, d={columns}"
-        if not known(spec):
-            ours = Absent(name="slatestream", reason=f"this release has no {model} model")
-            yield Contest(params=params, mode="batched", unit="slates", ours=ours, peers=())
+        missing = refused(spec)
+        if missing:
+            yield Contest(params=params, mode="batched", unit="slates", ours=missing, peers=())
             continue
         given = learn(spec, items, columns, n)
         requests = given.requests(x)

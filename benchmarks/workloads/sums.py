@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.contest import Absent, Contender, Contest, absent
 from benchmarks.peers.libraries import Contextualbandits, Mabwiser, River
-from benchmarks.workloads.learned import Learned, known, learn
+from benchmarks.workloads.learned import Learned, learn, refused
 from benchmarks.worlds import World
 
 __all__ = ["contests"]
@@ -25,9 +25,9 @@ def contests(quick: bool) -> Iterator[Contest]:
             "unit": "outcomes",
             "params": f"{model}, {items} items, d={columns}",
         }
-        if not known(spec):
-            ours = Absent(name="slatestream", reason=f"this release has no {model} model")
-            yield Contest(mode="batched", ours=ours, peers=(), **base)
+        missing = refused(spec)
+        if missing:
+            yield Contest(mode="batched", ours=missing, peers=(), **base)
             continue
         given = learn(spec, items, columns, n)
         peers = _numpy_full(given) if model == "linear" else _numpy_diagonal(given)
