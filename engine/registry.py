@@ -18,9 +18,20 @@ from engine.exploration.base import Exploration
 from engine.exploration.index import UCB, Epsilon, Greedy
 from engine.exploration.thompson import Thompson
 from engine.features import Schema
+from engine.models.bagged import BaggedLinear
 from engine.models.base import Model
-from engine.models.conjugate import BetaBernoulli
+from engine.models.columnwise import ColumnwiseLinear
+from engine.models.conjugate import BetaBernoulli, GammaPoisson
+from engine.models.diagonal import DiagonalLinear
+from engine.models.fourier import Fourier
+from engine.models.groupwise import GroupwiseLinear
+from engine.models.hybrid import HybridLinear
+from engine.models.importance import ImportanceWeighted
 from engine.models.linear import DisjointLinear
+from engine.models.logistic import Logistic
+from engine.models.normal import NormalInverseGamma
+from engine.models.river import River
+from engine.models.shared import SharedLinear
 from engine.policy import Policy
 from engine.slates.base import SlateRule
 from engine.slates.sequential import SequentialDraw
@@ -29,7 +40,19 @@ __all__ = ["make_policy", "policy_names"]
 
 MODELS: dict[str, type[Model]] = {
     "linear": DisjointLinear,
+    "shared": SharedLinear,
+    "hybrid": HybridLinear,
+    "fourier": Fourier,
     "beta": BetaBernoulli,
+    "logistic": Logistic,
+    "bagged": BaggedLinear,
+    "groupwise": GroupwiseLinear,
+    "river": River,
+    "poisson": GammaPoisson,
+    "normal": NormalInverseGamma,
+    "diagonal": DiagonalLinear,
+    "columnwise": ColumnwiseLinear,
+    "importance": ImportanceWeighted,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,
@@ -95,6 +118,8 @@ def make_policy(
     settings = {key: _convert(spec, key, value, types) for key, value in entries.items()}
     if kind == "uniform":
         settings["epsilon"] = 1.0
+    if settings.get("half_life_seconds"):
+        settings.setdefault("second_sums", True)
     model, exploration, slate = (
         part(**{key: settings[key] for key in _settings(part) if key in settings}) for part in parts
     )

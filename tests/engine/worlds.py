@@ -22,6 +22,15 @@ SPECS = [
     *policy_names(),
     "linear-thompson:half_life_seconds=3600",
     "beta-ucb:half_life_seconds=60,alpha=1",
+    "bagged-ucb:half_life_seconds=3600,replicas=3",
+    "groupwise-ucb:groups=device=ios|device=android",
+    "river-ucb:replicas=3,per_item=false,scaled=true",
+    "logistic-ucb:half_life_seconds=3600",
+    "logistic-epsilon:half_life_seconds=60,covariance=diagonal",
+    "linear-ucb:standardise=true,half_life_seconds=3600",
+    "shared-ucb:standardise=true,half_life_seconds=3600",
+    "fourier-epsilon:base=shared,features=16",
+    "fourier-ucb:base=hybrid,features=8,half_life_seconds=60",
 ]
 
 
