@@ -59,7 +59,7 @@ class Contest:
     params: str
     mode: Mode
     unit: str
-    ours: Contender | Absent
+    ours: Contender
     peers: tuple[Contender | Absent, ...]
     at: Point = field(default_factory=dict)  # the setting, for curves
 

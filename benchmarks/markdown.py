@@ -105,13 +105,8 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _missing(skipped: Sequence[Skipped]) -> str:
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for each in skipped:
-        reasons.setdefault((each.peer, each.reason), []).append(each.params)
-    return "\n".join(
-        f"- not measured: {'; '.join(params) if peer == 'all' else peer}: {reason}"
-        for (peer, reason), params in reasons.items()
-    )
+    reasons = dict.fromkeys((each.peer, each.reason) for each in skipped)
+    return "\n".join(f"- not measured: {peer}: {reason}" for peer, reason in reasons)
 
 
 def _rate(value: float) -> str:

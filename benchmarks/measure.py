@@ -31,9 +31,6 @@ def measure(
     for peer in contest.peers:
         if isinstance(peer, Absent):
             yield _skip(workload, contest, peer.name, peer.reason)
-    if isinstance(contest.ours, Absent):
-        yield _skip(workload, contest, "all", contest.ours.reason)
-        return
     running = {peer.name: peer for peer in contest.peers if isinstance(peer, Contender)}
     mine: list[_Rate] = []
     theirs: dict[str, list[_Rate]] = {name: [] for name in running}

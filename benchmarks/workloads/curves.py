@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.contest import Absent, Contender, Contest, Point
+from benchmarks.contest import Contest, Point
 from benchmarks.peers.numpy_linear import Diagonal, Packed
 from benchmarks.workloads import diagonal, replay
 from benchmarks.worlds import WORLDS, make_world
@@ -37,12 +37,11 @@ def _contest(axis: str, model: str, items: int, columns: int, quick: bool) -> Co
     name, mine, peer = MODELS[model]
     world, alpha = make_world(name, items, columns, 20 if quick else EVENTS), WORLDS[name].alpha
     point: Point = {"axis": axis, "model": model, "items": items, "columns": columns}
-    ours: Contender | Absent = mine(world, alpha)
     return Contest(
         params=f"{model}, K={items:,}, d={columns}, along {axis}",
         mode="batched",
         unit="events",
-        ours=ours,
+        ours=mine(world, alpha),
         peers=(replay.stream(peer(world, alpha), world),),
         at=point,
     )

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import Absent, Contender, Contest
+from benchmarks.contest import Contender, Contest
 from benchmarks.peers.numpy_linear import RIDGE, Diagonal
-from benchmarks.workloads.learned import refused
 from benchmarks.workloads.policies import Deciding, batches
 from benchmarks.workloads.replay import stream
 from benchmarks.worlds import WORLDS, World, make_world
@@ -20,8 +19,6 @@ CASES = ((100, 32, 100_000), (1000, 32, 20_000), (10, 32, 100_000))  # items, co
 QUICK = ((4, 3, 30),)
 NAME = "isotropic, alpha=1"
 BATCH = 100
-# As published: every column a cluster, sums of squares, a prior about 0.
-SPEC = f"diagonal-ucb:normalised=false,prior={RIDGE},floor=0,alpha="
 NOTE = "the policy stands still within a batch"
 
 
@@ -35,18 +32,18 @@ def contests(quick: bool) -> Iterator[Contest]:
         base["params"] = f"diagonal LinUCB, K={items:,}, d={columns}, batches of {size}"
         yield Contest(mode="batched", ours=ours(world, alpha), peers=(numpy, each), **base)
         base["params"] = f"diagonal LinUCB, K={items:,}, d={columns}"
-        yield Contest(mode="per-call", ours=_per_call(world, alpha), peers=(each,), **base)
+        single = stream(_deciding(world, alpha), world)
+        yield Contest(mode="per-call", ours=single, peers=(each,), **base)
 
 
-def ours(world: World, alpha: float) -> Contender | Absent:
+def ours(world: World, alpha: float) -> Contender:
     """Our policy, deciding a batch and then learning it."""
-    spec, size = f"{SPEC}{alpha}", min(BATCH, len(world.x) // 2)
-    return refused(spec) or batches(Deciding(spec, world), size)
+    return batches(_deciding(world, alpha), min(BATCH, len(world.x) // 2))
 
 
-def _per_call(world: World, alpha: float) -> Contender | Absent:
-    spec = f"{SPEC}{alpha}"
-    return refused(spec) or stream(Deciding(spec, world), world)
+def _deciding(world: World, alpha: float) -> Deciding:
+    ridge = RIDGE / world.x.shape[1]  # ours is per column
+    return Deciding(f"columnwise-ucb:alpha={alpha},ridge={ridge},floor=0", world)
 
 
 def _numpy_batches(world: World, alpha: float, size: int) -> Contender:

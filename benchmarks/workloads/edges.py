@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import Absent, Contender, Contest, absent
+from benchmarks.contest import Contender, Contest
 from benchmarks.peers.redis_server import redis_client, redis_edges
 from benchmarks.peers.tables import IntDict, TupleDict, TypedDict
 from benchmarks.worlds import Floats
 from engine.batches import Ints, Keys
+from engine.edges import EdgeTable, Events
 
 __all__ = ["Edges", "contests", "make_edges", "ours"]
 
@@ -61,18 +61,15 @@ def make_edges(clusters: int, items: int, n: int) -> Edges:
     )
 
 
-def ours(edges: Edges, batch: int = BATCH) -> Contender | Absent:
+def ours(edges: Edges, batch: int = BATCH) -> Contender:
     """Our table of edges, filled before; batches made before, too."""
-    if absent("slatestream", "engine.edges"):
-        return Absent(name="slatestream", reason="this release has no table of edges")
-    module: Any = importlib.import_module("engine.edges")
-    table = module.EdgeTable()
+    table = EdgeTable()
     # Keys are hashes elsewhere: spread here, too.
     items = _spread(np.arange(edges.items))
     clusters = _spread(np.arange(edges.clusters))
 
-    def events(item: Ints, cluster: Ints, weight: Floats, reward: Floats) -> Any:
-        return module.Events(
+    def events(item: Ints, cluster: Ints, weight: Floats, reward: Floats) -> Events:
+        return Events(
             item_keys=items[item],
             offsets=np.arange(len(item) + 1) * cluster.shape[1],
             clusters=clusters[cluster.ravel()],

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.contest import Absent
 from engine.batches import Candidates, Outcomes, Posterior, Requests
-from engine.errors import ConfigError
 from engine.features import Numeric, Schema
 from engine.policy import Policy
 from engine.registry import make_policy
 from engine.state import State
 
-__all__ = ["Learned", "learn", "make_outcomes", "refused", "schema_of"]
+__all__ = ["Learned", "learn", "make_outcomes", "schema_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +29,6 @@ class Learned:
         """One request a row of x, each for all items."""
         ids = [f"r{i}" for i in range(len(x))]
         return Requests.of(x, ids, [self.found] * len(x))
-
-
-def refused(spec: str) -> Absent | None:
-    """Say so when this release has no such policy, and why."""
-    try:
-        make_policy(spec)
-    except ConfigError as error:
-        return Absent(name="slatestream", reason=str(error))
-    return None
 
 
 def schema_of(columns: int) -> Schema:

@@ -10,14 +10,14 @@ import numpy as np
 from benchmarks.contest import Absent, Contender, Contest, absent
 from benchmarks.peers import vowpal
 from benchmarks.peers.libraries import Contextualbandits, Mabwiser, River
-from benchmarks.workloads.learned import Learned, learn, refused
+from benchmarks.workloads.learned import Learned, learn
 from benchmarks.worlds import World
 
 __all__ = ["contests"]
 
 SPECS = {
     "linear": "linear-ucb:alpha=0.25,floor=0",
-    "diagonal": "diagonal-ucb:alpha=0.25,floor=0,prior=1",
+    "diagonal": "columnwise-ucb:alpha=0.25,floor=0",
 }
 
 
@@ -30,10 +30,6 @@ def contests(quick: bool) -> Iterator[Contest]:
             "unit": "requests",
             "params": f"{model} UCB, best of {items:,}, d={columns}",
         }
-        missing = refused(spec)
-        if missing:
-            yield Contest(mode="batched", ours=missing, peers=(), **base)
-            continue
         given = learn(spec, items, columns, n)
         # The last of them needs a batch.
         numpy = _numpy_full(given, x) if model == "linear" else _numpy_diagonal(given, x)
@@ -95,9 +91,8 @@ def _numpy_full(given: Learned, x: np.ndarray) -> tuple[Contender, ...]:
 
 
 def _numpy_diagonal(given: Learned, x: np.ndarray) -> tuple[Contender, ...]:
-    rng = np.random.default_rng(3)
-    shape = (len(given.found.rows), x.shape[1])
-    theta, variance = rng.normal(size=shape), rng.random(shape)  # of any values: the same work
+    theta = given.posterior.arrays["theta"][given.found.rows]
+    variance = given.posterior.arrays["variance"][given.found.rows]
 
     def gemv(_: object) -> None:
         for row in x:

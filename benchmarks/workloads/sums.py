@@ -9,12 +9,12 @@ import numpy as np
 
 from benchmarks.contest import Absent, Contender, Contest, absent
 from benchmarks.peers.libraries import Contextualbandits, Mabwiser, River
-from benchmarks.workloads.learned import Learned, learn, refused
+from benchmarks.workloads.learned import Learned, learn
 from benchmarks.worlds import World
 
 __all__ = ["contests"]
 
-SPECS = {"linear": "linear-ucb", "diagonal": "diagonal-ucb"}
+SPECS = {"linear": "linear-ucb", "diagonal": "columnwise-ucb"}
 
 
 def contests(quick: bool) -> Iterator[Contest]:
@@ -25,10 +25,6 @@ def contests(quick: bool) -> Iterator[Contest]:
             "unit": "outcomes",
             "params": f"{model}, {items} items, d={columns}",
         }
-        missing = refused(spec)
-        if missing:
-            yield Contest(mode="batched", ours=missing, peers=(), **base)
-            continue
         given = learn(spec, items, columns, n)
         peers = _numpy_full(given) if model == "linear" else _numpy_diagonal(given)
         libraries = tuple(map(_many(given), (Mabwiser, Contextualbandits)))

@@ -79,9 +79,6 @@ def test_our_own_failure_is_no_row():
     ours = Contender(name="ours", units=1, call=fail)
     with pytest.raises(RuntimeError, match="ours"):
         list(measure("toy", contest(ours=ours), rounds=1))
-    missing = contest(ours=Absent(name="ours", reason="not yet"))
-    (skipped,) = measure("toy", missing, rounds=1)
-    assert (skipped.peer, skipped.reason) == ("all", "not yet")
 
 
 def test_a_peer_that_is_not_installed_is_named():
