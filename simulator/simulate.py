@@ -220,7 +220,7 @@ class _Learner:
             weight=np.ones(k),
             time_ms=np.full(k, visit.time_ms, dtype=np.int64),
             z=self._candidates.z[picks],
-            propensity=slates.propensity[0],
+            propensity=slates.unbiased[0],
             slot=np.arange(k),
             last=np.full(k, np.flatnonzero(reward).max(initial=-1)),
         )

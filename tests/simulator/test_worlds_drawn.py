@@ -138,11 +138,11 @@ class Plain(DrawnWorld):
         super().__init__(Schema(), 2, seed=0)
         self.wait = wait
 
-    def draw(self, first, rng):  # noqa: ARG002
+    def draw(self, first, rng):
         truth = np.tile([0.0, 1.0], (1024, 1))
         return Drawn(np.ones((1024, 1)), truth, truth)
 
-    def delay(self, t):  # noqa: ARG002
+    def delay(self, t):
         return self.wait
 
 
