@@ -14,9 +14,14 @@ import msgspec
 
 from engine.clicks import Examination
 from engine.errors import ConfigError, suggest
+from engine.exploration.bagging import Bagging
 from engine.exploration.base import Exploration
+from engine.exploration.exp3 import Exp3
 from engine.exploration.index import UCB, Epsilon, Greedy
+from engine.exploration.inverse_gap import FastCB, SquareCB
+from engine.exploration.kl_ucb import KLUCB
 from engine.exploration.thompson import Thompson
+from engine.exploration.weighted import Softmax, TopM
 from engine.features import Schema
 from engine.models.base import Model
 from engine.models.conjugate import BetaBernoulli
@@ -36,6 +41,13 @@ EXPLORATIONS: dict[str, type[Exploration]] = {
     "epsilon": Epsilon,
     "ucb": UCB,
     "thompson": Thompson,
+    "softmax": Softmax,
+    "kl-ucb": KLUCB,
+    "squarecb": SquareCB,
+    "fastcb": FastCB,
+    "exp3": Exp3,
+    "top-m": TopM,
+    "bagging": Bagging,
 }
 SLATES: dict[str, type[SlateRule]] = {
     "sequential": SequentialDraw,

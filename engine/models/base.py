@@ -56,6 +56,8 @@ class Traits:
         Whether outcomes may fade by a half-life.
     examines
         Whether a slot's chance of being looked at can be taken into account.
+    importance
+        Whether means are of rewards over propensities, summed over every round, as Exp3 needs.
     aligns
         Whether sums can be carried over a change of the schema, by the names of their axes.
     """
@@ -67,6 +69,7 @@ class Traits:
     pooled: bool = False
     forgets: bool = True
     examines: bool = True
+    importance: bool = False
     aligns: bool = True
 
 
