@@ -248,15 +248,57 @@ class Requests:
             raise ShapeError(f"k is {k} and a request has {fewest} candidates; give 1 <= k <= that")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Joint:
-    """Beliefs of candidates that share parameters: a draw is ``mean + features @ factor @ z``.
+    """Beliefs of candidates that share parameters: ``mean + features @ factor @ z + own · ε``.
 
-    z is ``(f,)`` standard normal, one for all candidates of a request.
+    Parameters
+    ----------
+    features
+        ``(offsets[-1], f)``, or a function that makes them when first asked for: they are large,
+        and only joint draws need them.
+    factor
+        ``(f, f)``, lower triangle, of the shared parameters' covariance. z is ``(f,)`` standard
+        normal, one for all candidates of a request.
+    independent
+        ``(offsets[-1],)``, the standard deviation that is a candidate's own; ε is standard normal,
+        one a candidate. Zeros when not given.
     """
 
-    features: Floats  # (offsets[-1], f)
-    factor: Floats  # (f, f) lower triangle, of the parameters' covariance
+    __slots__ = ("_features", "_independent", "factor")
+
+    def __init__(
+        self,
+        *,
+        features: Floats | Callable[[], Floats],
+        factor: Floats,
+        independent: Floats | None = None,
+    ) -> None:
+        self._features = features
+        self._independent = independent
+        self.factor = factor
+
+    @property
+    def features(self) -> Floats:
+        """Rows that multiply the shared parameters, ``(offsets[-1], f)``."""
+        if callable(self._features):
+            self._features = self._features()
+        return self._features
+
+    @property
+    def independent(self) -> Floats:
+        """Standard deviation of a candidate's own part, ``(offsets[-1],)``."""
+        if self._independent is None:
+            self._independent = np.zeros(len(self.features))
+        return self._independent
+
+    def only(self, kept: Flags) -> Joint:
+        """Return the beliefs of the marked candidates alone, ``kept (offsets[-1],)``."""
+        own = self._independent
+        return Joint(
+            features=lambda: self.features[kept],
+            factor=self.factor,
+            independent=None if own is None else own[kept],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +331,6 @@ class Belief:
 
     def only(self, kept: Flags) -> Belief:
         """Return the beliefs of the marked candidates alone, ``kept (offsets[-1],)``."""
-        joint = self.joint and Joint(features=self.joint.features[kept], factor=self.joint.factor)
         return Belief(
             family=self.family,
             mean=self.mean[kept],
@@ -300,7 +341,7 @@ class Belief:
             a=self.a[kept] if len(self.a) else self.a,
             b=self.b[kept] if len(self.b) else self.b,
             replicas=self.replicas[:, kept],
-            joint=joint,
+            joint=self.joint and self.joint.only(kept),
         )
 
 

@@ -20,7 +20,7 @@ from engine.exploration.exp3 import Exp3
 from engine.exploration.index import UCB, Epsilon, Greedy
 from engine.exploration.inverse_gap import FastCB, SquareCB
 from engine.exploration.kl_ucb import KLUCB
-from engine.exploration.thompson import Thompson
+from engine.exploration.thompson import MarginalThompson, Thompson
 from engine.exploration.weighted import Softmax, TopM
 from engine.features import Schema
 from engine.models.base import Model
@@ -41,6 +41,7 @@ EXPLORATIONS: dict[str, type[Exploration]] = {
     "epsilon": Epsilon,
     "ucb": UCB,
     "thompson": Thompson,
+    "marginal-thompson": MarginalThompson,
     "softmax": Softmax,
     "kl-ucb": KLUCB,
     "squarecb": SquareCB,

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.kernels.compile import inline
 
-__all__ = ["beta_log_odds1", "combine1", "mix1", "normal1", "uniform1"]
+__all__ = ["beta_log_odds1", "combine1", "log_gamma_draw1", "mix1", "normal1", "uniform1"]
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_A = np.uint64(0xBF58476D1CE4E5B9)
