@@ -1,6 +1,7 @@
 """Where compiled kernels are kept on disk, so that a process only ever loads them.
 
-The directory is keyed by what the machine code depends on: release, Python, numba and the CPU.
+The directory is keyed by what the machine code depends on: the kernels' sources, Python, numba and
+the CPU. numba itself looks at a kernel's own file alone, not at those of what it calls.
 Nothing here may import numba: it reads its cache directory once, when it is imported.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 import llvmlite.binding  # type: ignore[import-untyped]
 import platformdirs
 
+import engine
 from engine.errors import ConfigError
 
 __all__ = ["cache_key", "fill", "is_filled", "use"]
@@ -26,14 +28,16 @@ WARM_UP = "from engine.kernels import warm_up; warm_up()"
 
 
 def cache_key() -> str:
-    """Name the machine code this process runs: release, Python, numba and CPU."""
+    """Name the machine code this process runs: kernels, Python, numba and CPU."""
     features = llvmlite.binding.get_host_cpu_features()
     cpu = f"{llvmlite.binding.get_host_cpu_name()} {sorted(k for k, on in features.items() if on)}"
-    digest = hashlib.sha256(cpu.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(cpu.encode())
+    for source in sorted(Path(engine.__file__).parent.rglob("kernels/**/*.py")):
+        digest.update(source.read_bytes())
     versions = [importlib.metadata.version(name) for name in ("slatestream", "numba")]
     python = "".join(map(str, sys.version_info[:2]))
     name = llvmlite.binding.get_host_cpu_name()
-    return f"{versions[0]}-py{python}-numba{versions[1]}-{name}-{digest}"
+    return f"{versions[0]}-py{python}-numba{versions[1]}-{name}-{digest.hexdigest()[:12]}"
 
 
 def use(cache_dir: Path | None) -> Path:

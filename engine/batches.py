@@ -307,8 +307,9 @@ class Belief:
 
     ``family`` is the shape of one candidate's uncertainty: ``normal`` N(mean, sd²), ``beta``
     Beta(a, b), ``gamma`` Gamma(shape a, rate b), ``student`` (t with a degrees of freedom, located
-    at mean, scale b), ``edges`` (normal, sd infinite where nothing is known) or ``mean`` (no
-    uncertainty is told, sd 0).
+    at mean, scale b), ``logit`` (the log-odds of the reward are N(a, b²)), ``edges`` (normal, sd
+    infinite where nothing is known) or ``mean`` (no distribution is told; sd is 0, or the spread
+    of the replicas).
     """
 
     family: str

@@ -47,7 +47,7 @@ __all__ = [
     "hash_key",
 ]
 
-BOUNDS = {"beta": (0.0, 1.0), "gamma": (0.0, np.inf)}  # of the mean, by family
+BOUNDS = {"beta": (0.0, 1.0), "gamma": (0.0, np.inf), "logit": (0.0, 1.0)}  # of the mean, by family
 MAX_SPAN = 256  # half-lives an outcome may lie after the landmark
 
 
@@ -183,8 +183,7 @@ class Policy:
             name: np.concatenate([np.zeros((1, *kept.shape[1:])), kept])
             for name, kept in state.sums.items()
         }
-        arrays = self.model.derive(sums, state, self.schema)
-        return Posterior(state.item_ids, arrays, self.model.derive_shared(state, self.schema))
+        return Posterior(state.item_ids, *self.model.derive_whole(sums, state, self.schema))
 
     def refresh(self, posterior: Posterior, state: State, item_ids: Sequence[str]) -> Posterior:
         """Derive the named items again, to the same bits as `derive`. Writes: posterior.
@@ -194,6 +193,9 @@ class Policy:
         if self.model.traits.pooled:
             return self.derive(state)
         posterior.put(item_ids, self.model.derive(state.take(item_ids), state, self.schema))
+        posterior.shared = self.model.refresh_shared(
+            posterior.shared, state, list(item_ids), self.schema
+        )
         return posterior
 
     def rank(

@@ -23,9 +23,19 @@ from engine.exploration.kl_ucb import KLUCB
 from engine.exploration.thompson import MarginalThompson, Thompson
 from engine.exploration.weighted import Softmax, TopM
 from engine.features import Schema
+from engine.models.bagged import BaggedLinear
 from engine.models.base import Model
-from engine.models.conjugate import BetaBernoulli
+from engine.models.conjugate import BetaBernoulli, GammaPoisson
+from engine.models.diagonal import DiagonalLinear
+from engine.models.fourier import Fourier
+from engine.models.groupwise import GroupwiseLinear
+from engine.models.hybrid import HybridLinear
+from engine.models.importance import ImportanceWeighted
 from engine.models.linear import DisjointLinear
+from engine.models.logistic import Logistic
+from engine.models.normal import NormalInverseGamma
+from engine.models.river import River
+from engine.models.shared import SharedLinear
 from engine.policy import Policy
 from engine.slates.base import SlateRule
 from engine.slates.sequential import SequentialDraw
@@ -34,7 +44,18 @@ __all__ = ["make_policy", "policy_names"]
 
 MODELS: dict[str, type[Model]] = {
     "linear": DisjointLinear,
+    "shared": SharedLinear,
+    "hybrid": HybridLinear,
+    "fourier": Fourier,
     "beta": BetaBernoulli,
+    "logistic": Logistic,
+    "bagged": BaggedLinear,
+    "groupwise": GroupwiseLinear,
+    "river": River,
+    "poisson": GammaPoisson,
+    "normal": NormalInverseGamma,
+    "diagonal": DiagonalLinear,
+    "importance": ImportanceWeighted,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,
@@ -108,6 +129,8 @@ def make_policy(
     settings = {key: _convert(spec, key, value, types) for key, value in entries.items()}
     if kind == "uniform":
         settings["epsilon"] = 1.0
+    if settings.get("half_life_seconds"):
+        settings.setdefault("second_sums", True)
     model, exploration, slate = (
         part(**{key: settings[key] for key in _settings(part) if key in settings}) for part in parts
     )

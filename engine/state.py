@@ -21,7 +21,7 @@ __all__ = ["Part", "State", "pack_arrays", "unpack_arrays"]
 Sums = dict[str, NDArray[np.float64]]
 Shapes = Mapping[str, tuple[int, ...]]
 
-MAX_HALVINGS = 1000
+MAX_HALVINGS = 4000  # as good as any more: from the largest number to nothing
 NEGLIGIBLE = 1e-280
 
 
@@ -157,10 +157,10 @@ class State:
         steps = min(steps, MAX_HALVINGS)
         for sums in (self._sums, self.shared):
             for name in sums:
-                halved = sums[name] * (0.25 if name in self.squared else 0.5) ** steps
+                # Not a product with a power, which could underflow where the sum does not.
+                halved = np.ldexp(sums[name], -steps * (2 if name in self.squared else 1))
                 # Below it a sum could reach the subnormal range, where halving is not exact.
-                halved[np.abs(halved) < NEGLIGIBLE] = 0.0
-                sums[name] = halved
+                sums[name] = np.where(np.abs(halved) < NEGLIGIBLE, 0.0, halved)
         for part in self.parts.values():
             part.halve(steps)
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from api.kernel_cache import cache_key
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Before numba is imported: compiled kernels are kept between runs, beside the checkout's own files.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba"))
+os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba" / cache_key()))
 
 # The same examples in every run, and no verdict that depends on how busy the machine is.
 settings.register_profile(

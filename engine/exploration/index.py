@@ -135,7 +135,7 @@ class UCB(Exploration):
 
 def check_spread(model: Model, what: str, instead: str) -> None:
     """Raise ``ConfigError`` when a model tells no uncertainty."""
-    if model.traits.family == "mean":
+    if model.traits.family == "mean" and not model.traits.replicated:
         raise ConfigError(
             f"{what} needs a spread, and {type(model).__name__} tells a mean alone: it would be "
             f"greedy; use {instead}"

@@ -17,6 +17,7 @@ from engine.kernels.families import BETA, GAMMA, NORMAL, STUDENT
 from engine.kernels.slates import draw_by_belief
 from engine.kernels.thompson import integrate_wins
 from engine.kernels.thompson_joint import draw_jointly
+from engine.kernels.thompson_normal import draw_normal_slates
 from engine.kernels.thompson_slate import draw_once, integrate_slates
 from engine.models.base import Model
 
@@ -245,6 +246,16 @@ def draw_independent(
     offsets = requests.offsets
     keys = (requests.item_keys, requests.keys, np.uint64(seed))
     wins = np.empty(picks.shape)
+    if family == NORMAL:
+        left_out = np.empty(len(picks), dtype=np.bool_)
+        draw_normal_slates(p, q, offsets, *keys, slot, floor, picks, wins, left_out)
+        if left_out.any():
+            kept = left_out[requests.of_candidate]
+            found = np.empty((int(left_out.sum()), picks.shape[1]))
+            its_offsets = requests.only(kept).offsets[np.append(left_out, True)]
+            integrate_wins(family, p[kept], q[kept], r, its_offsets, picks[left_out], found)
+            wins[left_out] = found
+        return wins
     draw_by_belief(family, p, q, r, offsets, *keys, slot, floor, picks)
     integrate_wins(family, p, q, r, offsets, picks, wins)
     return wins

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["inline", "kernel", "warm_up"]
+__all__ = ["inline", "inline_scoring", "kernel", "warm_up"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -46,6 +46,11 @@ def kernel(signature: str, *, scoring: bool = False) -> Callable[[Function], Fun
 def inline(function: Function) -> Function:
     """Compile a scalar helper that kernels call; it takes the types it is called with."""
     return cast("Function", numba.njit(nogil=True, error_model="numpy")(function))
+
+
+def inline_scoring(function: Function) -> Function:
+    """Compile a helper whose sums may be reordered: for scoring kernels alone."""
+    return cast("Function", numba.njit(nogil=True, error_model="numpy", fastmath=SCORING)(function))
 
 
 def warm_up() -> int:

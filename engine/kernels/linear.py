@@ -8,74 +8,79 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.kernels.cholesky import (
+    factorise1,
+    invert_factor1,
+    multiply_factors1,
+    multiply_packed1,
+    pack1,
+    spread1,
+    unpack1,
+)
 from engine.kernels.compile import kernel
 
-__all__ = ["derive_ridge", "predict_linear"]
+__all__ = ["derive_ridge", "predict_linear", "weigh_covariance"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@kernel("i8(f8[:,::1], f8[:,::1], f8, f8[:,::1], f8[:,::1])")
+@kernel("i8(f8[:,::1], f8[:,::1], f8[::1], f8[:,::1], f8[:,::1])")
 def derive_ridge(
-    gram: Floats, moment: Floats, precision: float, theta: Floats, covariance: Floats
+    gram: Floats, moment: Floats, prior: Floats, theta: Floats, covariance: Floats
 ) -> int:
-    """Writes: theta, covariance. Invert ``precision · I + gram`` by Cholesky, row by row.
+    """Writes: theta, covariance. Invert ``prior + gram`` by Cholesky, row by row.
 
-    gram and covariance ``(m, d (d + 1) / 2)`` packed, moment and theta ``(m, d)``. Returns how
-    many rows were not positive definite; theirs are left as they were.
+    gram and covariance ``(m, d (d + 1) / 2)`` packed, moment and theta ``(m, d)``; prior, the
+    precision before any outcome, ``(d (d + 1) / 2,)`` packed. Returns how many rows were not
+    positive definite; theirs are left as they were.
     """
     m, d = moment.shape
-    lower = np.zeros((d, d))
-    inverse = np.zeros((d, d))
+    upper = np.empty((d, d))
+    lower = np.empty((d, d))
     failed = 0
     for row in range(m):
-        at = 0
-        for p in range(d):
-            for q in range(p, d):
-                lower[q, p] = gram[row, at]
-                at += 1
-            lower[p, p] += precision
-        definite = True
-        for p in range(d):
-            pivot = lower[p, p]
-            for s in range(p):
-                pivot -= lower[p, s] * lower[p, s]
-            if not pivot > 0.0:
-                definite = False
-                break
-            pivot = np.sqrt(pivot)
-            lower[p, p] = pivot
-            for q in range(p + 1, d):
-                value = lower[q, p]
-                for s in range(p):
-                    value -= lower[q, s] * lower[p, s]
-                lower[q, p] = value / pivot
-        if not definite:
+        unpack1(gram[row], prior, upper)
+        if not factorise1(upper):
             failed += 1
             continue
-        # inverse := lower⁻¹, then covariance = lower⁻ᵀ lower⁻¹
+        invert_factor1(upper, lower)
+        multiply_factors1(lower, upper)
+        pack1(upper, covariance[row])
+        multiply_packed1(covariance[row], moment[row], theta[row])
+    return failed
+
+
+@kernel("void(f8[:,::1], f8[::1], f8[:,::1])")
+def weigh_covariance(squared: Floats, prior: Floats, covariance: Floats) -> None:
+    """Writes: covariance. V⁻¹ becomes ``V⁻¹ (squared + prior) V⁻¹``, row by row, all packed.
+
+    The spread of a least-squares fit whose rows were weighted otherwise than their noise.
+    Source: Russac et al. 2019 (D-LinUCB), the norm in equation 5.
+    """
+    d = int((np.sqrt(8.0 * len(prior) + 1.0) - 1.0) / 2.0)
+    inverse = np.empty((d, d))
+    middle = np.empty((d, d))
+    half = np.empty((d, d))
+    zero = np.zeros(len(prior))
+    for row in range(len(covariance)):
+        spread1(covariance[row], zero, inverse)
+        spread1(squared[row], prior, middle)
         for p in range(d):
-            inverse[p, p] = 1.0 / lower[p, p]
-            for q in range(p + 1, d):
-                value = 0.0
-                for s in range(p, q):
-                    value -= lower[q, s] * inverse[s, p]
-                inverse[q, p] = value / lower[q, q]
-        at = 0
-        for p in range(d):
-            theta[row, p] = 0.0
+            for q in range(d):
+                half[p, q] = 0.0
+            for s in range(d):
+                share = inverse[p, s]
+                for q in range(d):
+                    half[p, q] += share * middle[s, q]
         for p in range(d):
             for q in range(p, d):
-                value = 0.0
-                for s in range(q, d):
-                    value += inverse[s, p] * inverse[s, q]
-                covariance[row, at] = value
-                theta[row, p] += value * moment[row, q]
-                if q != p:
-                    theta[row, q] += value * moment[row, p]
-                at += 1
-    return failed
+                middle[p, q] = 0.0
+            for s in range(d):
+                share = half[p, s]
+                for q in range(p, d):
+                    middle[p, q] += share * inverse[s, q]
+        pack1(middle, covariance[row])
 
 
 @kernel("void(f8[:,::1], f8[:,::1], f8[:,::1], i8[::1], i8[::1], f8[::1], f8[::1])", scoring=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernels.compile import kernel
+from engine.kernels.compile import inline, kernel
 
-__all__ = ["add_rows", "update_gram"]
+__all__ = ["add_rows", "update_cross", "update_gram", "update_outer"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -24,6 +24,18 @@ def add_rows(total: Floats, rows: Ints, values: Floats) -> None:
         total[rows[i]] += values[i]
 
 
+@inline
+def add_outer1(packed: Floats, x: Floats, weight: float) -> None:
+    """Writes: packed. Add ``w x xᵀ``; row by row as views, which the compiler vectorises."""
+    at, d = 0, len(x)
+    for p in range(d):
+        wx = weight * x[p]
+        part, tail = packed[at : at + d - p], x[p:]
+        for q in range(len(part)):
+            part[q] += wx * tail[q]
+        at += d - p
+
+
 @kernel("void(f8[:,::1], f8[:,::1], i8[::1], f8[:,::1], f8[::1], f8[::1])")
 def update_gram(
     gram: Floats, moment: Floats, rows: Ints, x: Floats, reward: Floats, weight: Floats
@@ -32,13 +44,26 @@ def update_gram(
 
     gram ``(m, d (d + 1) / 2)``, moment ``(m, d)``, x ``(n, d)``, the others ``(n,)``.
     """
-    d = x.shape[1]
     for i in range(len(rows)):
-        row = rows[i]
-        at = 0
-        for p in range(d):
-            wx = weight[i] * x[i, p]
-            moment[row, p] += wx * reward[i]
-            for q in range(p, d):
-                gram[row, at] += wx * x[i, q]
-                at += 1
+        first, xi = moment[rows[i]], x[i]
+        for p in range(len(xi)):
+            first[p] += weight[i] * xi[p] * reward[i]
+        add_outer1(gram[rows[i]], xi, weight[i])
+
+
+@kernel("void(f8[:,::1], i8[::1], f8[:,::1], f8[::1])")
+def update_outer(gram: Floats, rows: Ints, x: Floats, weight: Floats) -> None:
+    """Writes: gram ``(m, d (d + 1) / 2)``. Add ``w x xᵀ`` (packed upper triangle) to each row."""
+    for i in range(len(rows)):
+        add_outer1(gram[rows[i]], x[i], weight[i])
+
+
+@kernel("void(f8[:,:,::1], i8[::1], f8[:,::1], f8[:,::1], f8[::1])")
+def update_cross(cross: Floats, rows: Ints, x: Floats, h: Floats, weight: Floats) -> None:
+    """Writes: cross ``(m, d, e)``. Add ``w x hᵀ`` to each row; x ``(n, d)``, h ``(n, e)``."""
+    for i in range(len(rows)):
+        mine, xi, hi = cross[rows[i]], x[i], h[i]
+        for p in range(len(xi)):
+            wx, row = weight[i] * xi[p], mine[p]
+            for q in range(len(hi)):
+                row[q] += wx * hi[q]

@@ -14,7 +14,7 @@ from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
 from engine.features import Schema
 from engine.state import Part, State
 
-__all__ = ["Axes", "Model", "Traits", "resolve"]
+__all__ = ["Axes", "Model", "Shape", "Traits", "resolve"]
 
 Shape = tuple[int | str, ...]
 
@@ -56,6 +56,8 @@ class Traits:
         Whether outcomes may fade by a half-life.
     examines
         Whether a slot's chance of being looked at can be taken into account.
+    weighs
+        Whether an outcome of weight w counts as w outcomes.
     importance
         Whether means are of rewards over propensities, summed over every round, as Exp3 needs.
     aligns
@@ -69,6 +71,7 @@ class Traits:
     pooled: bool = False
     forgets: bool = True
     examines: bool = True
+    weighs: bool = True
     importance: bool = False
     aligns: bool = True
 
@@ -118,6 +121,21 @@ class Model(ABC):
     def derive_shared(self, state: State, schema: Schema) -> dict[str, NDArray[Any]]:
         """Arrays of the posterior that belong to no item."""
         return {}
+
+    def derive_whole(
+        self, sums: dict[str, Floats], state: State, schema: Schema
+    ) -> tuple[dict[str, Floats], dict[str, NDArray[Any]]]:
+        """`derive` of all items and `derive_shared`, for a model where they share work."""
+        return self.derive(sums, state, schema), self.derive_shared(state, schema)
+
+    def refresh_shared(
+        self, shared: dict[str, NDArray[Any]], state: State, item_ids: list[str], schema: Schema
+    ) -> dict[str, NDArray[Any]]:
+        """What `derive_shared` gives, when only the named items were learned of since ``shared``.
+
+        May write into ``shared`` and return it.
+        """
+        return self.derive_shared(state, schema)
 
     @abstractmethod
     def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:

@@ -6,48 +6,65 @@ recommendation", algorithm 1.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
-from engine.errors import ConfigError, ShapeError
 from engine.features import Schema
-from engine.kernels.linear import derive_ridge, predict_linear
-from engine.kernels.sums import add_rows, update_gram
+from engine.kernels.linear import predict_linear, weigh_covariance
+from engine.kernels.sums import add_rows, update_gram, update_outer
 from engine.models.base import Axes, Model, Traits
+from engine.models.ridge import (
+    PRIOR_NOISE,
+    check_ridge,
+    flat_prior,
+    reward_noise,
+    scaled_prior,
+    solve_ridge,
+)
 from engine.state import State
 
-__all__ = ["DisjointLinear"]
-
-
-PRIOR_NOISE = 0.25  # variance of a reward nothing is known of: a fair coin's
+__all__ = ["PRIOR_NOISE", "DisjointLinear"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisjointLinear(Model):
     """θ of an item is N(A⁻¹b, A⁻¹) with A = ridge · d · I + Σ w x xᵀ and b = Σ w r x.
 
-    The ridge grows with the number d of columns: the same as scaling every row by 1/√d, which
-    the paper leaves to the user, but without letting the sums depend on d.
+    Parameters
+    ----------
+    ridge
+        Prior precision of every coefficient, per column.
+    standardise
+        Put the ridge on columns shifted and scaled by the mean and standard deviation of all
+        outcomes' rows, and hardly on the intercept. Sums stay raw: see `scaled_prior`.
+    second_sums
+        For outcomes that fade: keep sums of squared discounts S̃ = Σ γ² w x xᵀ too, and take
+        A⁻¹ (ridge · d · I + S̃) A⁻¹ as the covariance. Source: Russac et al. 2019, "Weighted
+        linear bandits for non-stationary environments" (D-LinUCB). Only the discount γ is
+        squared: an outcome of weight w counts as w outcomes, here as in A, so that without
+        forgetting this is A⁻¹ less nothing.
     """
 
     ridge: float = 0.01
+    standardise: bool = False
+    second_sums: bool = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.ridge) and self.ridge > 0):
-            raise ConfigError(f"ridge is {self.ridge}; give a number above 0")
+        check_ridge(self.ridge)
 
     @property
     def traits(self) -> Traits:
         """Independent normal beliefs from sums that add."""
-        return Traits(family="normal")
+        return Traits(family="normal", pooled=self.standardise)
 
     def axes(self) -> Axes:
         """Sums by item: outcomes, Σw r, Σw r², Σw x xᵀ (packed) and Σw r x."""
         items = {"count": (), "reward": (), "square": (), "gram": ("xx",), "moment": ("x",)}
-        return Axes(items=items)
+        if not self.second_sums:
+            return Axes(items=items)
+        return Axes(items=items | {"faded": ("xx",)}, squared=frozenset({"faded"}))
 
     def update(
         self, state: State, rows: Ints, outcomes: Outcomes, weight: Floats, schema: Schema
@@ -62,25 +79,23 @@ class DisjointLinear(Model):
         add_rows(sums["square"], rows, weight * reward * reward)
         x = np.ascontiguousarray(outcomes.x * outcomes.examination[:, None])
         update_gram(sums["gram"], sums["moment"], rows, x, reward, weight)
+        if self.second_sums:
+            update_outer(sums["faded"], rows, x, weight * (weight / outcomes.weight))
 
     def derive(self, sums: dict[str, Floats], state: State, schema: Schema) -> dict[str, Floats]:
         """Return θ ``(m, d)``, covariance (packed), reward noise ``(m,)`` and count ``(m,)``."""
-        theta = np.empty_like(sums["moment"])
-        covariance = np.empty_like(sums["gram"])
-        precision = self.ridge * theta.shape[1]
-        failed = derive_ridge(sums["gram"], sums["moment"], precision, theta, covariance)
-        if failed:
-            raise ShapeError(
-                f"{failed} items' sums are not positive definite; features may be too large: "
-                "declare their center and scale"
-            )
+        d = sums["moment"].shape[1]
+        prior = flat_prior(self.ridge * d, d)
+        if self.standardise:
+            prior = scaled_prior(self.ridge * d, state.sums["gram"].sum(axis=0), d)
+        theta, covariance = solve_ridge(sums["gram"], sums["moment"], prior)
+        if self.second_sums:
+            weigh_covariance(sums["faded"], prior, covariance)
         explained = np.einsum("md,md->m", theta, sums["moment"])
-        residual = np.maximum(sums["square"] - explained, 0.0)
-        noise = (PRIOR_NOISE + residual) / (1.0 + sums["count"])
         return {
             "theta": theta,
             "covariance": covariance,
-            "noise": noise,
+            "noise": reward_noise(sums["square"], explained, sums["count"]),
             "count": sums["count"].copy(),
         }
 

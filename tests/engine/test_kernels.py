@@ -42,7 +42,7 @@ def test_sums_and_ridge_equal_their_twins(d):
     np.testing.assert_allclose(total, np.bincount(rows, reward, m), rtol=1e-12)
 
     theta, covariance = np.empty_like(moment), np.empty_like(gram)
-    assert derive_ridge(gram, moment, 0.3, theta, covariance) == 0
+    assert derive_ridge(gram, moment, naive.pack(0.3 * np.eye(d)), theta, covariance) == 0
     expected = naive.derive_ridge(gram, moment, 0.3)
     np.testing.assert_allclose(theta, expected[0], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(covariance, expected[1], rtol=1e-9, atol=1e-12)
@@ -59,7 +59,7 @@ def test_sums_and_ridge_equal_their_twins(d):
 def test_ridge_counts_rows_that_are_not_positive_definite():
     gram = np.array([[1.0, 0.0, 1.0], [-1.0, 0.0, 1.0]])
     theta, covariance = np.zeros((2, 2)), np.zeros((2, 3))
-    assert derive_ridge(gram, np.ones((2, 2)), 0.1, theta, covariance) == 1
+    assert derive_ridge(gram, np.ones((2, 2)), np.array([0.1, 0, 0.1]), theta, covariance) == 1
     assert theta[0, 0] > 0
     assert not theta[1].any()
 

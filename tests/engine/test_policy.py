@@ -51,6 +51,8 @@ def test_wrong_specs_are_refused_with_the_way_out(spec, hint):
 def test_names_are_the_ones_promised():
     kinds = ("greedy", "epsilon", "ucb", "thompson")
     promised = {"uniform", *(f"{model}-{kind}" for model in ("linear", "beta") for kind in kinds)}
+    others = ("poisson", "normal", "diagonal", "importance")
+    promised |= {f"{model}-{kind}" for model in others for kind in ("greedy", "epsilon")}
     assert set(policy_names()) >= promised
     assert "linear-kl-ucb" not in policy_names(), "names are of combinations that can be made"
 

@@ -130,3 +130,16 @@ def test_saved_bytes_are_plain_messagepack():
     head = msgspec.msgpack.decode(filled(["a"]).to_bytes())["head"]
     assert head == {"item_ids": ["a"], "landmark": 0, "parts": {}}
     assert set(unpack_arrays(filled(["a"]).to_bytes())[1]) == {"item/count", "item/moment"}
+
+
+@pytest.mark.parametrize("steps", [1, 300, 600, 1100])
+def test_halving_at_once_equals_halving_in_steps(steps):
+    """However long nothing came: squared sums fall twice as fast, and none may underflow early."""
+    once, often = (State({"plain": (), "faded": (2,)}, 1000, squared={"faded"}) for _ in range(2))
+    for state in (once, often):
+        state.put(["a"], {"plain": np.array([2.0**250]), "faded": np.array([[2.0**500, 1.5]])})
+    once.halve(steps)
+    for _ in range(steps):
+        often.halve(1)
+    assert once.hash() == often.hash()
+    assert once.sums["faded"][0, 0] == (2.0 ** (500 - 2 * steps) if steps < 700 else 0.0)

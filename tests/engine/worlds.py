@@ -22,6 +22,11 @@ SPECS = [
     *policy_names(),
     "linear-thompson:half_life_seconds=3600",
     "beta-ucb:half_life_seconds=60,alpha=1",
+    "bagged-ucb:half_life_seconds=3600,replicas=3",
+    "groupwise-ucb:groups=device=ios|device=android",
+    "river-ucb:replicas=3,per_item=false,scaled=true",
+    "logistic-ucb:half_life_seconds=3600",
+    "logistic-epsilon:half_life_seconds=60,covariance=diagonal",
 ]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from statistics import NormalDist
 
 import numpy as np
 import scipy.special
@@ -67,7 +68,9 @@ def uniform(key):
 
 
 def normal(key):
-    return math.sqrt(-2 * math.log(uniform(key))) * math.cos(2 * math.pi * uniform(mix(key)))
+    bits = key >> 11
+    f = ((bits >> 1) + 0.5) / 2**53
+    return NormalDist().inv_cdf(f) * (1 if bits & 1 else -1)
 
 
 def log_gamma(key, shape):
@@ -133,6 +136,17 @@ def normal_win(mean, sd, i):
         density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
         total += (right - left) / 2 * np.sum(weight * density * below)
     return total
+
+
+def normal_win_of_many(mean, sd, i):
+    """P(the draw of i is highest), by a fine trapezoid: quick for a thousand rivals."""
+    z = np.linspace(mean[i] - 9 * sd[i], mean[i] + 9 * sd[i], 4001)
+    log_below = np.zeros_like(z)
+    for j in range(len(mean)):
+        if j != i:
+            log_below += scipy.special.log_ndtr((z - mean[j]) / sd[j])
+    density = np.exp(-0.5 * ((z - mean[i]) / sd[i]) ** 2) / (sd[i] * math.sqrt(2 * math.pi))
+    return np.trapezoid(density * np.exp(log_below), z)
 
 
 def beta_win(a, b, i):

@@ -1,0 +1,275 @@
+"""Decide and learn, event by event, at the speed of compiled code.
+
+For worlds and tables where every arm's reward is known, so that a run needs nothing from outside
+between two events. The policy is a disjoint linear one: the same sums as `DisjointLinear` and the
+same choices, with means and inverses kept up to date instead of derived anew. They are derived
+from the sums again on a fixed grid of events, so that rounding does not pile up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from engine.batches import Floats, Ints, Keys, hash_key
+from engine.errors import ConfigError, ShapeError
+from engine.kernels import loop as kernels
+from engine.kernels.linear import derive_ridge
+from engine.kernels.loop import bound_widths, decide_densely, decide_lazily
+from engine.kernels.random import fold_keys
+from engine.kernels.sums import add_rows, update_gram
+from engine.models.linear import DisjointLinear
+from engine.state import State
+
+__all__ = ["LinearLoop", "LoopResult", "run_linear"]
+
+LoopKind = Literal["greedy", "ucb", "thompson", "squarecb"]
+KINDS = {
+    "greedy": kernels.GREEDY,
+    "ucb": kernels.UCB,
+    "thompson": kernels.THOMPSON,
+    "squarecb": kernels.SQUARECB,
+}
+BLOCK = 1024  # events between looks at what pruning saves
+STALE = 256  # updates after which an arm's inverse is derived from its sums again
+WHITENED = (1, 4, 16, 64, 256)  # blocks after which widths are bounded by other moments
+FEW_ARMS = 32  # below it arms innermost gain nothing
+MAX_SHARE = 0.3  # of arms evaluated exactly, above which evaluating all costs less
+MAX_PATIENCE = 64  # blocks evaluated densely before pruning is tried again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopResult:
+    """What a loop chose and earned; ``exact_share`` of the arms needed their exact width."""
+
+    picks: Ints  # (n,)
+    rewards: Floats  # (n,)
+    exact_share: float
+    dense_share: float  # of events for which every width was evaluated
+
+
+class LinearLoop:
+    """A disjoint linear policy that decides and learns.
+
+    Parameters
+    ----------
+    d, items
+        Columns of a context row, and the arms.
+    exploration
+        ``greedy``, ``ucb``, ``thompson`` (a fresh draw of every arm) or ``squarecb`` (inverse gap
+        weighting with γ = gamma · √t).
+    alpha
+        Width of UCB and Thompson.
+    ridge
+        As in `DisjointLinear`: the prior's precision is ``ridge · d``.
+    floor
+        Probability of a uniform pick.
+    prune
+        Bound widths where that pays; False evaluates every width of every event. The picks are
+        the same.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        items: int | Sequence[str],
+        *,
+        exploration: LoopKind = "ucb",
+        alpha: float = 0.35,
+        ridge: float = 0.01,
+        gamma: float = 10.0,
+        floor: float = 0.0,
+        seed: int = 0,
+        prune: bool = True,
+    ) -> None:
+        if exploration not in KINDS:
+            raise ConfigError(f"exploration is {exploration!r}; give one of {', '.join(KINDS)}")
+        if not (0 <= alpha < np.inf and 0 <= gamma < np.inf and 0 <= floor <= 1):
+            raise ConfigError(
+                f"alpha, gamma and floor are {(alpha, gamma, floor)}; give numbers of 0 or more, "
+                "and a floor of at most 1"
+            )
+        ids = [f"arm-{i}" for i in range(items)] if isinstance(items, int) else list(items)
+        if d < 1 or not ids:
+            raise ShapeError(f"d is {d} and there are {len(ids)} items; give 1 or more of both")
+        self.item_ids = ids
+        self._precision = DisjointLinear(ridge=ridge).ridge * d
+        self._kind = KINDS[exploration] if alpha or exploration == "squarecb" else kernels.GREEDY
+        self._settings = np.array([alpha, gamma, floor, 0.0])
+        self._seed = np.uint64(seed)
+        self._item_keys = np.array([hash_key(item_id) for item_id in ids], dtype=np.uint64)
+        m, pairs = len(ids), d * (d + 1) // 2
+        self._gram, self._moment = np.zeros((m, pairs)), np.zeros((m, d))
+        self._reward, self._square = np.zeros(m), np.zeros(m)
+        self._theta = np.zeros((d, m))
+        self._covariance = np.tile(np.eye(d) / self._precision, (m, 1, 1))
+        self._roots = np.stack([np.eye(d)] * 3)
+        self._reach = np.full((2, m), np.sqrt(1.0 / self._precision) * (1.0 + 1e-9))
+        self._counts, self._derived_at = np.zeros((2, m), np.int64), np.zeros(m, np.int64)
+        self._columns: Floats | None = None  # the covariance, packed, arms innermost, while dense
+        self._forms, self._patience, self._wait = 0, 1, 0
+        self._has_widths = self._kind in {kernels.UCB, kernels.THOMPSON}
+        if not prune and self._has_widths:
+            self._evaluate_all()
+            self._patience = self._wait = np.iinfo(np.int64).max
+
+    @property
+    def events(self) -> int:
+        """How many events were decided and learned."""
+        return int(self._settings[3])
+
+    def run(self, x: Floats, rewards: Floats) -> LoopResult:
+        """Decide and learn from events ``x (n, d)`` with every arm's ``rewards (n, K)``.
+
+        Runs may be cut anywhere: the next goes on where the last ended.
+
+        Raises
+        ------
+        ShapeError
+            When the arrays do not fit, or hold what is not finite.
+        """
+        x, rewards = np.ascontiguousarray(x, float), np.ascontiguousarray(rewards, float)
+        d, m = self._theta.shape
+        if x.ndim != 2 or x.shape[1] != d or rewards.shape != (len(x), m):
+            raise ShapeError(f"x is {x.shape} and rewards {rewards.shape}; give (n, {d}), (n, {m})")
+        if not (np.isfinite(x).all() and np.isfinite(rewards).all()):
+            raise ShapeError("x or rewards hold a value that is not finite")
+        n, before = len(x), self.events
+        picks, forms, dense, start = np.empty(n, dtype=np.int64), 0, 0, 0
+        while start < n:
+            stop = min(n, start + BLOCK - self.events % BLOCK)
+            part = slice(start, stop)
+            keys = fold_keys(self._seed, np.arange(before + start, before + stop, dtype=np.uint64))
+            found = self._decide(x[part], rewards[part], keys, picks[part])
+            forms += found
+            dense += (stop - start) * (self._columns is not None)
+            self._forms += found
+            self._learn(x[part], rewards[part], picks[part])
+            start = stop
+        earned = rewards[np.arange(n), picks]
+        share = forms / max(n * m, 1)
+        return LoopResult(
+            picks=picks, rewards=earned, exact_share=share, dense_share=dense / max(n, 1)
+        )
+
+    def state(self) -> State:
+        """Return the sums, as `DisjointLinear` keeps them."""
+        d = len(self._theta)
+        pairs = self._gram.shape[1]
+        state = State({"count": (), "reward": (), "square": (), "gram": (pairs,), "moment": (d,)})
+        state.put(
+            self.item_ids,
+            {
+                "count": self._counts[0].astype(np.float64),
+                "reward": self._reward,
+                "square": self._square,
+                "gram": self._gram,
+                "moment": self._moment,
+            },
+        )
+        return state
+
+    def _decide(self, x: Floats, rewards: Floats, keys: Keys, picks: Ints) -> int:
+        given = (self._kind, x, rewards, keys, self._item_keys, self._settings, self._theta)
+        if self._columns is not None:
+            decide_densely(*given, self._columns, self._counts, picks)
+            return len(x) * len(self.item_ids)
+        return decide_lazily(
+            *given, self._covariance, self._roots, self._reach, self._counts, picks
+        )
+
+    def _learn(self, x: Floats, rewards: Floats, picks: Ints) -> None:
+        """Add the block to the sums; at a block's end derive stale inverses anew."""
+        reward, ones = rewards[np.arange(len(x)), picks], np.ones(len(x))
+        update_gram(self._gram, self._moment, picks, x, reward, ones)
+        add_rows(self._reward, picks, reward)
+        add_rows(self._square, picks, reward * reward)
+        self._settings[3] += len(x)
+        blocks, rest = divmod(self.events, BLOCK)
+        if not rest:
+            self._derive_stale()
+            self._choose_kernel()
+            if blocks in WHITENED and self._columns is None:
+                self._whiten()
+
+    def _derive_stale(self) -> None:
+        arms = np.flatnonzero(self._counts[0] - self._derived_at >= STALE)
+        if not len(arms):
+            return
+        d = len(self._theta)
+        theta, packed = np.empty((len(arms), d)), np.empty((len(arms), self._gram.shape[1]))
+        derive_ridge(self._gram[arms], self._moment[arms], self._precision, theta, packed)
+        self._theta[:, arms] = theta.T
+        if self._columns is not None:
+            self._columns[:, arms] = packed.T
+        else:
+            self._covariance[arms] = _unpack(packed, d)
+        self._derived_at[arms] = self._counts[0, arms]
+
+    def _choose_kernel(self) -> None:
+        """Evaluate all arms where pruning costs more; try pruning again ever more rarely."""
+        share, self._forms = self._forms / (BLOCK * len(self.item_ids)), 0
+        if len(self.item_ids) < FEW_ARMS or not self._has_widths:
+            return
+        if self._columns is None and share > MAX_SHARE:
+            self._evaluate_all()
+            self._wait, self._patience = self._patience, min(2 * self._patience, MAX_PATIENCE)
+        elif self._columns is None:
+            self._patience = max(self._patience // 2, 1)
+        elif self._wait > 0:
+            self._wait -= 1
+        else:
+            self._covariance = _unpack(np.ascontiguousarray(self._columns.T), len(self._theta))
+            self._columns = None
+            for which in range(2):
+                bound_widths(self._covariance, self._roots[which], self._reach[which])
+
+    def _evaluate_all(self) -> None:
+        upper = np.triu_indices(len(self._theta))
+        self._columns = np.ascontiguousarray(self._covariance[:, upper[0], upper[1]].T)
+
+    def _whiten(self) -> None:
+        """Bound widths by the contexts' own second moments, which fit better than a sphere."""
+        moments = _unpack(self._gram.sum(axis=0)[None, :] / self.events, len(self._theta))[0]
+        moments[np.diag_indices_from(moments)] += 1e-6 * np.trace(moments) / len(moments) + 1e-300
+        root = np.linalg.cholesky(moments)
+        self._roots[1:] = root, np.linalg.inv(root)
+        bound_widths(self._covariance, root, self._reach[1])
+
+
+def _unpack(packed: Floats, d: int) -> Floats:
+    """Symmetric matrices ``(m, d, d)`` of packed upper triangles."""
+    full = np.empty((len(packed), d, d))
+    i, j = np.triu_indices(d)
+    full[:, i, j], full[:, j, i] = packed, packed
+    return full
+
+
+def run_linear(
+    x: Floats,
+    rewards: Floats,
+    *,
+    exploration: LoopKind = "ucb",
+    alpha: float = 0.35,
+    ridge: float = 0.01,
+    gamma: float = 10.0,
+    floor: float = 0.0,
+    seed: int = 0,
+    prune: bool = True,
+) -> LoopResult:
+    """Run a new `LinearLoop` over events ``x (n, d)`` with every arm's ``rewards (n, K)``."""
+    loop = LinearLoop(
+        x.shape[1],
+        rewards.shape[1],
+        exploration=exploration,
+        alpha=alpha,
+        ridge=ridge,
+        gamma=gamma,
+        floor=floor,
+        seed=seed,
+        prune=prune,
+    )
+    return loop.run(x, rewards)
