@@ -96,7 +96,8 @@ class LinearLoop:
         if d < 1 or not ids:
             raise ShapeError(f"d is {d} and there are {len(ids)} items; give 1 or more of both")
         self.item_ids = ids
-        self._precision = DisjointLinear(ridge=ridge).ridge * d
+        precision = DisjointLinear(ridge=ridge).ridge * d
+        self._prior = precision * np.eye(d)[np.triu_indices(d)]
         self._kind = KINDS[exploration] if alpha or exploration == "squarecb" else kernels.GREEDY
         self._settings = np.array([alpha, gamma, floor, 0.0])
         self._seed = np.uint64(seed)
@@ -105,9 +106,9 @@ class LinearLoop:
         self._gram, self._moment = np.zeros((m, pairs)), np.zeros((m, d))
         self._reward, self._square = np.zeros(m), np.zeros(m)
         self._theta = np.zeros((d, m))
-        self._covariance = np.tile(np.eye(d) / self._precision, (m, 1, 1))
+        self._covariance = np.tile(np.eye(d) / precision, (m, 1, 1))
         self._roots = np.stack([np.eye(d)] * 3)
-        self._reach = np.full((2, m), np.sqrt(1.0 / self._precision) * (1.0 + 1e-9))
+        self._reach = np.full((2, m), np.sqrt(1.0 / precision) * (1.0 + 1e-9))
         self._counts, self._derived_at = np.zeros((2, m), np.int64), np.zeros(m, np.int64)
         self._columns: Floats | None = None  # the covariance, packed, arms innermost, while dense
         self._forms, self._patience, self._wait = 0, 1, 0
@@ -201,7 +202,7 @@ class LinearLoop:
             return
         d = len(self._theta)
         theta, packed = np.empty((len(arms), d)), np.empty((len(arms), self._gram.shape[1]))
-        derive_ridge(self._gram[arms], self._moment[arms], self._precision, theta, packed)
+        derive_ridge(self._gram[arms], self._moment[arms], self._prior, theta, packed)
         self._theta[:, arms] = theta.T
         if self._columns is not None:
             self._columns[:, arms] = packed.T

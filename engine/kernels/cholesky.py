@@ -1,7 +1,8 @@
 """Cholesky factors of small dense matrices, for kernels that derive beliefs from sums.
 
 A symmetric d × d matrix is kept as its packed upper triangle, row by row: d (d + 1) / 2 numbers.
-Inner loops run along rows and carry no sum, so the compiler may widen them without reordering.
+Inner loops run along views of two rows and carry no sum, so the compiler can widen them without
+reordering; indexing both matrices in the loop instead is two to five times slower.
 """
 
 from __future__ import annotations
@@ -64,15 +65,17 @@ def factorise1(upper: Floats) -> bool:
     """
     d = len(upper)
     for p in range(d):
-        if not upper[p, p] > 0.0:
+        row = upper[p]
+        if not row[p] > 0.0:
             return False
-        pivot = np.sqrt(upper[p, p])
+        scale = 1.0 / np.sqrt(row[p])
         for q in range(p, d):
-            upper[p, q] /= pivot
+            row[q] *= scale
         for q in range(p + 1, d):
-            share = upper[p, q]
-            for s in range(q, d):
-                upper[q, s] -= share * upper[p, s]
+            share = row[q]
+            below, right = upper[q, q:], row[q:]
+            for s in range(len(below)):
+                below[s] -= share * right[s]
     return True
 
 
@@ -80,16 +83,17 @@ def factorise1(upper: Floats) -> bool:
 def invert_factor1(upper: Floats, lower: Floats) -> None:
     """Writes: the lower triangle of lower ``(d, d)``, which becomes U⁻ᵀ."""
     for q in range(len(upper)):
-        for s in range(q):
-            lower[q, s] = 0.0
-        lower[q, q] = 1.0
+        row = lower[q]
+        row[:q] = 0.0
+        row[q] = 1.0
         for p in range(q):
             share = upper[p, q]
-            for s in range(p + 1):
-                lower[q, s] -= share * lower[p, s]
-        pivot = upper[q, q]
+            here, above = row[: p + 1], lower[p, : p + 1]
+            for s in range(len(here)):
+                here[s] -= share * above[s]
+        scale = 1.0 / upper[q, q]
         for s in range(q + 1):
-            lower[q, s] /= pivot
+            row[s] *= scale
 
 
 @inline
@@ -97,13 +101,13 @@ def multiply_factors1(lower: Floats, upper: Floats) -> None:
     """Writes: the upper triangle of upper ``(d, d)``, which becomes lowerᵀ lower: A⁻¹."""
     d = len(upper)
     for p in range(d):
-        for q in range(p, d):
-            upper[p, q] = 0.0
+        upper[p, p:] = 0.0
     for s in range(d):
         for p in range(s + 1):
             share = lower[s, p]
-            for q in range(p, s + 1):
-                upper[p, q] += share * lower[s, q]
+            total, part = upper[p, p : s + 1], lower[s, p : s + 1]
+            for q in range(len(total)):
+                total[q] += share * part[q]
 
 
 @inline

@@ -67,18 +67,20 @@ def eliminate_items(
         pack1(upper, covariance[row])
         multiply_packed1(covariance[row], moment[row], theta[row])
         for p in range(d):
-            for q in range(h):
-                link[row, p, q] = 0.0
+            total = link[row, p]
+            total[:] = 0.0
             for s in range(d):
                 share = upper[min(p, s), max(p, s)]
+                part = cross[row, s]
                 for q in range(h):
-                    link[row, p, q] += share * cross[row, s, q]
+                    total[q] += share * part[q]
         for s in range(d):
             for p in range(h):
                 share = cross[row, s, p]
                 shared_moment[p] -= share * theta[row, s]
-                for q in range(p, h):
-                    taken[p, q] += share * link[row, s, q]
+                total, part = taken[p, p:], link[row, s, p:]
+                for q in range(len(total)):
+                    total[q] += share * part[q]
     at = 0
     for p in range(h):
         for q in range(p, h):

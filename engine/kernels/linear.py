@@ -67,19 +67,19 @@ def weigh_covariance(squared: Floats, prior: Floats, covariance: Floats) -> None
         spread1(covariance[row], zero, inverse)
         spread1(squared[row], prior, middle)
         for p in range(d):
-            for q in range(d):
-                half[p, q] = 0.0
+            half[p] = 0.0
             for s in range(d):
                 share = inverse[p, s]
+                total, part = half[p], middle[s]
                 for q in range(d):
-                    half[p, q] += share * middle[s, q]
+                    total[q] += share * part[q]
         for p in range(d):
-            for q in range(p, d):
-                middle[p, q] = 0.0
+            middle[p, p:] = 0.0
             for s in range(d):
                 share = half[p, s]
-                for q in range(p, d):
-                    middle[p, q] += share * inverse[s, q]
+                total, part = middle[p, p:], inverse[s, p:]
+                for q in range(len(total)):
+                    total[q] += share * part[q]
         pack1(middle, covariance[row])
 
 

@@ -93,18 +93,8 @@ class HybridLinear(Model):
         link = np.empty_like(sums["cross"])
         gram, moment = state.shared["gram"].copy(), state.shared["moment"].copy()
         precision = self.ridge * (d + h)
-        failed = eliminate_items(
-            sums["gram"],
-            sums["cross"],
-            sums["moment"],
-            flat_prior(precision, d),
-            theta,
-            covariance,
-            link,
-            gram,
-            moment,
-        )
-        check_definite(failed)
+        own = (sums["gram"], sums["cross"], sums["moment"], flat_prior(precision, d))
+        check_definite(eliminate_items(*own, theta, covariance, link, gram, moment))
         beta, spread = solve_ridge(gram[None, :], moment[None, :], flat_prior(precision, h))
         theta -= link @ beta[0]
         explained = np.sum(theta * sums["moment"]) + beta[0] @ state.shared["moment"]

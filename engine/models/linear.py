@@ -40,11 +40,10 @@ class DisjointLinear(Model):
         Put the ridge on columns shifted and scaled by the mean and standard deviation of all
         outcomes' rows, and hardly on the intercept. Sums stay raw: see `scaled_prior`.
     second_sums
-        For outcomes that fade: keep sums of squared discounts S̃ = Σ γ² w x xᵀ too, and take
+        For outcomes that fade: keep sums S̃ = Σ γ² w x xᵀ of squared discounts γ too, and take
         A⁻¹ (ridge · d · I + S̃) A⁻¹ as the covariance. Source: Russac et al. 2019, "Weighted
-        linear bandits for non-stationary environments" (D-LinUCB). Only the discount γ is
-        squared: an outcome of weight w counts as w outcomes, here as in A, so that without
-        forgetting this is A⁻¹ less nothing.
+        linear bandits for non-stationary environments" (D-LinUCB). The weight w of an outcome is
+        not squared: it counts as w outcomes, here as in A, and without fading both agree.
     """
 
     ridge: float = 0.01

@@ -7,61 +7,16 @@ from hypothesis import strategies as st
 
 from engine.batches import Candidates, Outcomes, Requests
 from engine.errors import ConfigError
-from engine.features import Interaction, Numeric, Schema
+from engine.features import Numeric, Schema
 from engine.kernels.linear import derive_ridge
 from engine.models.ridge import flat_prior
 from engine.registry import make_policy
 from tests import naive
-from tests.engine.worlds import ITEMS, learned, outcomes, policy, requests
+from tests.engine.linear_worlds import RIDGE, ask, asked_rows, joint_rows, log, schema_of
+from tests.engine.worlds import ITEMS, learned, requests
 from tests.naive import linear as twin
 
-HOUR = 3_600_000
-RIDGE = 0.01
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
-
-
-def schema_of(d, e, crossed):
-    """A schema of d context columns, the intercept among them, and e item columns."""
-    context = [Numeric(name=f"x{j}") for j in range(d - 1)]
-    item = [Numeric(name=f"z{j}", of="item") for j in range(e)]
-    pairs = [(c.name, i.name) for c in context for i in item][:crossed]
-    products = [Interaction(left=left, right=right) for left, right in pairs]
-    return Schema(features=(*context, *item, *products))
-
-
-def log(rng, schema, items, n):
-    d, e = len(schema.columns), len(schema.item_columns)
-    z = rng.normal(size=(len(items), e))
-    shown = rng.integers(0, len(items), n)
-    x = np.concatenate([np.ones((n, 1)), rng.normal(size=(n, d - 1))], axis=1)
-    batch = Outcomes(
-        item_ids=[items[i] for i in shown],
-        x=x,
-        z=z[shown],
-        reward=rng.normal(size=n),
-        weight=rng.choice([1.0, 2.5], n),
-        time_ms=np.sort(rng.integers(0, 40 * HOUR, n)),
-        examination=rng.choice([1.0, 0.6], n),
-    )
-    return batch, z
-
-
-def ask(posterior, rng, schema, items, z, n=3):
-    x = rng.normal(size=(n, len(schema.columns)))
-    x[:, 0] = 1.0
-    found = Candidates.of(posterior, items, z=z)
-    return Requests.of(x, [str(i) for i in range(n)], [found] * n)
-
-
-def joint_rows(batch, schema):
-    looked = batch.examination[:, None]
-    rows = [twin.joint_row(x, z, schema) for x, z in zip(batch.x, batch.z, strict=True)]
-    return np.array(rows).reshape(len(batch.item_ids), schema.sizes["f"]) * looked
-
-
-def asked_rows(request, schema):
-    of = request.of_candidate
-    return [twin.joint_row(request.x[i], z, schema) for i, z in zip(of, request.z, strict=True)]
 
 
 def assert_belief(belief, mean, variance):
@@ -150,122 +105,6 @@ def test_hybrid_posterior_is_one_ridge_over_the_stacked_design(drawn):
         rtol=1e-8,
         atol=1e-8,
     )
-
-
-@pytest.mark.parametrize("spec", ["linear-ucb:standardise=true", "shared-ucb:standardise=true"])
-def test_standardising_equals_mapping_solving_and_mapping_back(spec):
-    rng, schema = np.random.default_rng(3), schema_of(4, 3, 4)
-    items = ["a", "b", "c"]
-    batch, z = log(rng, schema, items, 200)
-    for values in (batch.x, batch.z):
-        values[:, 1:] = values[:, 1:] * 30.0 + 7.0
-    batch.x[:, 3] = 4.0  # does not vary
-    made = make_policy(spec, schema=schema)
-    state = made.init()
-    made.update(state, batch)
-    posterior = made.derive(state)
-    request = ask(posterior, rng, schema, items, z)
-    belief = made.believe(posterior, request)
-    joint, weight = joint_rows(batch, schema), batch.weight
-    unscaled = joint / batch.examination[:, None]
-    pool = weight * batch.examination**2
-    shared = spec.startswith("shared")
-    width = joint.shape[1] if shared else 4
-    asked = np.array(asked_rows(request, schema))[:, :width]
-    for i, row in enumerate(asked):
-        mine = np.array([shared or item == items[i % 3] for item in batch.item_ids])
-        theta, covariance = twin.standardised_fit(
-            joint[mine, :width],
-            batch.reward[mine],
-            weight[mine],
-            unscaled[:, :width],
-            pool,
-            RIDGE * width,
-        )
-        assert belief.mean[i] == pytest.approx(theta @ row, rel=1e-8, abs=1e-8)
-        assert belief.sd[i] == pytest.approx(np.sqrt(row @ covariance @ row), rel=1e-8)
-
-
-@pytest.mark.parametrize("model", ["linear", "shared"])
-def test_standardised_beliefs_do_not_depend_on_units(model):
-    rng, schema = np.random.default_rng(0), schema_of(3, 2, 2)
-    items = ["a", "b"]
-    batch, z = log(rng, schema, items, 100)
-    made = make_policy(f"{model}-ucb:standardise=true", schema=schema)
-    request = ask(made.derive(made.init()), rng, schema, items, z)
-    beliefs = []
-    for shift, scale in ((0.0, 1.0), (-20.0, 1000.0)):
-        state = made.init()
-        x, asked = batch.x.copy(), request.x.copy()
-        for rows in (x, asked):
-            rows[:, 1] = rows[:, 1] * scale + shift * (model == "linear")
-        parts = {"z": batch.z, "reward": batch.reward, "weight": batch.weight}
-        made.update(state, Outcomes(item_ids=batch.item_ids, x=x, time_ms=batch.time_ms, **parts))
-        posterior = made.derive(state)
-        found = Candidates.of(posterior, items, z=z)
-        moved = Requests.of(asked, ["1", "2", "3"], [found] * 3)
-        beliefs.append(made.believe(posterior, moved))
-    np.testing.assert_allclose(beliefs[0].mean, beliefs[1].mean, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(beliefs[0].sd, beliefs[1].sd, rtol=1e-6)
-
-
-@pytest.mark.parametrize("model", ["linear", "shared"])
-def test_second_sums_are_the_naive_widths_of_fading_outcomes(model):
-    rng, schema = np.random.default_rng(5), schema_of(3, 2, 3)
-    items = ["a", "b"]
-    batch, z = log(rng, schema, items, 120)
-    made = make_policy(f"{model}-ucb:half_life_seconds=7200", schema=schema)
-    assert made.model.second_sums
-    state = made.init()
-    made.update(state, batch)
-    request = ask(made.derive(state), rng, schema, items, z)
-    belief = made.believe(made.derive(state), request)
-    discount = 2.0 ** ((batch.time_ms - state.landmark) / (2 * HOUR))
-    shared = model == "shared"
-    width = schema.sizes["f"] if shared else 3
-    rows = joint_rows(batch, schema)[:, :width]
-    for i, row in enumerate(np.array(asked_rows(request, schema))[:, :width]):
-        mine = np.array([shared or item == items[i % 2] for item in batch.item_ids])
-        theta, covariance = twin.dense_fit(
-            rows[mine],
-            batch.reward[mine],
-            (discount * batch.weight)[mine],
-            RIDGE * width * np.eye(width),
-            (discount**2 * batch.weight)[mine],
-        )
-        assert belief.mean[i] == pytest.approx(theta @ row, rel=1e-8, abs=1e-9)
-        assert belief.sd[i] == pytest.approx(np.sqrt(row @ covariance @ row), rel=1e-8)
-
-
-def test_second_sums_change_nothing_while_nothing_fades():
-    one, other = (learned(f"linear-ucb:second_sums={given}") for given in ("true", "false"))
-    widths = []
-    for made, state in (one, other):
-        posterior = made.derive(state)
-        widths.append(made.believe(posterior, requests(posterior)).sd)
-    np.testing.assert_allclose(widths[0], widths[1], rtol=1e-9)
-
-
-def test_second_sums_come_with_a_half_life_unless_told_otherwise():
-    assert not policy("linear-ucb").model.second_sums
-    assert policy("shared-ucb:half_life_seconds=60").model.second_sums
-    assert not policy("linear-ucb:half_life_seconds=60,second_sums=false").model.second_sums
-
-
-@pytest.mark.parametrize("model", ["linear", "shared"])
-@pytest.mark.parametrize("half_life", [3600, 90])
-def test_second_sums_do_not_tell_where_batches_were_cut_or_the_landmark_moved(model, half_life):
-    made, whole = learned(f"{model}-ucb:half_life_seconds={half_life}", seed=5, n=400)
-    batch, rng, cut = outcomes(5, 400), np.random.default_rng(1), made.init()
-    start = 0
-    while start < 400:
-        stop = min(start + int(rng.integers(1, 40)), 400)
-        made.update(cut, batch.take(slice(start, stop)))
-        if rng.random() < 0.5:
-            made.decay(cut, int(batch.time_ms[stop - 1]))
-        start = stop
-    assert cut.hash() == whole.hash()
-    assert np.any(cut.sums["faded"] if model == "linear" else cut.shared["faded"])
 
 
 @pytest.mark.parametrize("spec", ["shared-ucb", "hybrid-ucb", "fourier-ucb:base=shared"])

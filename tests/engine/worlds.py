@@ -27,6 +27,10 @@ SPECS = [
     "river-ucb:replicas=3,per_item=false,scaled=true",
     "logistic-ucb:half_life_seconds=3600",
     "logistic-epsilon:half_life_seconds=60,covariance=diagonal",
+    "linear-ucb:standardise=true,half_life_seconds=3600",
+    "shared-ucb:standardise=true,half_life_seconds=3600",
+    "fourier-epsilon:base=shared,features=16",
+    "fourier-ucb:base=hybrid,features=8,half_life_seconds=60",
 ]
 
 
