@@ -38,6 +38,8 @@ from engine.models.river import River
 from engine.models.shared import SharedLinear
 from engine.policy import Policy
 from engine.slates.base import SlateRule
+from engine.slates.plackett_luce import PlackettLuce
+from engine.slates.ruled import RuledDraw
 from engine.slates.sequential import SequentialDraw
 
 __all__ = ["make_policy", "policy_names"]
@@ -73,6 +75,8 @@ EXPLORATIONS: dict[str, type[Exploration]] = {
 }
 SLATES: dict[str, type[SlateRule]] = {
     "sequential": SequentialDraw,
+    "plackett-luce": PlackettLuce,
+    "ruled": RuledDraw,
 }
 COMMON = {
     "slate": str,
