@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.batches import Floats, Ints, Keys, hash_key
 from engine.errors import ConfigError, SnapshotError
-from engine.kernels.edges import BLOCK, find_edges, mark_owned, put_edges, update_edges
+from engine.kernels.edges import BLOCK, find_edges, put_edges, select_edges, update_edges
 from engine.state import NEGLIGIBLE, Part, pack_arrays, unpack_arrays
 
 __all__ = ["EdgeTable", "Events"]
@@ -69,7 +69,6 @@ class EdgeTable:
 
         See `engine.kernels.edges.update_edges`.
         """
-        room = max(BLOCK, int(np.diff(events.offsets).max(initial=0)))
         done = 0
         while True:
             done = update_edges(
@@ -86,9 +85,9 @@ class EdgeTable:
                 squared,
                 done,
             )
-            if done == len(events.item_keys):
+            if done == len(events.clusters):
                 return
-            self.reserve(room)
+            self.reserve(BLOCK)
 
     def put(self, keys: Keys, owners: Keys, values: Floats, *, adding: bool = False) -> None:
         """Write edges ``(n,)`` over what is there, or add to it. Writes: this table."""
@@ -106,7 +105,7 @@ class EdgeTable:
         """Make room for so many more edges; those faded to nothing are dropped when slots move."""
         if len(self) + extra <= (len(self.keys) - 1) // 2:
             return
-        keys, owners, values = self.edges()
+        keys, owners, values = self._take()
         capacity = SMALLEST
         # Twice the room needed now, or growing would come back after a few edges.
         while capacity < max(2 * (len(keys) + extra), 4 * len(keys)):
@@ -120,18 +119,19 @@ class EdgeTable:
 
         Of the named items only, where any are named.
         """
-        held = (self.keys > 0) & np.any(self.values != 0.0, axis=1)
-        if item_ids is not None:
-            wanted = np.array([hash_key(item_id) for item_id in item_ids], dtype=np.uint64)
-            owned = np.empty(len(self.keys), dtype=np.bool_)
-            mark_owned(self.keys, self.owners, wanted, owned)
-            held &= owned
-        slots = np.flatnonzero(held)
+        found = self._take(item_ids)
+        order = np.argsort(found[0])
+        return found[0][order], found[1][order], found[2][order]
+
+    def _take(self, item_ids: Sequence[str] | None = None) -> tuple[Keys, Keys, Floats]:
+        """Take the same in the order of their slots."""
+        wanted = np.array([hash_key(item_id) for item_id in item_ids or ()], dtype=np.uint64)
+        slots = np.empty(len(self), dtype=np.int64)
+        table = (self.keys, self.owners, self.values)
+        slots = slots[: select_edges(*table, item_ids is None, wanted, slots)]
         keys = self.keys[slots]
         keys[slots == len(self.keys) - 1] = 0  # the slot of key 0
-        order = np.argsort(keys)
-        slots = slots[order]
-        return keys[order], self.owners[slots], self.values[slots]
+        return keys, self.owners[slots], self.values[slots]
 
     def halve(self, steps: int) -> None:
         """Multiply every sum by ``0.5 ** steps``, exactly. Writes: this table."""

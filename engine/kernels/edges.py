@@ -19,10 +19,10 @@ from engine.kernels.random import mix1
 __all__ = [
     "BLOCK",
     "find_edges",
-    "mark_owned",
     "put_edges",
     "refresh_edges",
     "score_edges",
+    "select_edges",
     "update_edges",
 ]
 
@@ -90,38 +90,45 @@ def update_edges(
 
     Event i, of ``item_keys[i]``, has the clusters ``offsets[i]:offsets[i + 1]`` with shares v:
     ``values[:, 0] += precision[i] · v²`` (``|v|`` unless ``squared``) and
-    ``values[:, 1] += moment[i] · v``. Edges are added as zeros when new. Begins at event
-    ``start``; returns the first event not learned for lack of room, n when all are.
+    ``values[:, 1] += moment[i] · v``. Edges are added as zeros when new. Begins at
+    ``clusters[start]``; returns the first not learned for lack of room, or how many there are.
     """
-    n, limit = len(item_keys), (len(keys) - 1) // 2
-    largest = BLOCK
-    for i in range(start, n):
-        largest = max(largest, offsets[i + 1] - offsets[i])
-    hashed = np.empty(largest, dtype=np.uint64)
-    slots, event = np.empty(largest, dtype=np.int64), np.empty(largest, dtype=np.int64)
-    i = start
-    while i < n:
-        first, m = i, 0
-        while i < n and m + offsets[i + 1] - offsets[i] <= largest:
-            item = mix1(item_keys[i])
-            for j in range(offsets[i], offsets[i + 1]):
-                hashed[m] = mix1(item ^ clusters[j])
-                event[m] = i
-                m += 1
-            i += 1
+    hashed, slots = np.empty(BLOCK, dtype=np.uint64), np.empty(BLOCK, dtype=np.int64)
+    precise, moved = np.empty(BLOCK), np.empty(BLOCK)
+    limit, event = (len(keys) - 1) // 2, 0
+    while start < len(clusters):
+        stop = min(start + BLOCK, len(clusters))
+        m = stop - start
         if size[0] + m > limit:
-            return first
+            return start
+        while offsets[event + 1] <= start:
+            event += 1
+        first, j = event, start
+        while j < stop:
+            item = mix1(item_keys[event])
+            for at in range(j, min(stop, offsets[event + 1])):
+                v = shares[at]
+                hashed[at - start] = mix1(item ^ clusters[at])
+                precise[at - start] = precision[event] * (v * v if squared else abs(v))
+                moved[at - start] = moment[event] * v
+            j = min(stop, offsets[event + 1])
+            if j < stop:
+                event += 1
         for s in range(m):
             slots[s] = guess1(keys, hashed[s])
         for s in range(m):
-            if hashed[s] == EMPTY or keys[slots[s]] != hashed[s]:
-                slots[s] = claim1(keys, owners, size, hashed[s], item_keys[event[s]])
-        j = offsets[first]
+            key = hashed[s]
+            if not (keys[slots[s]] == key and key != EMPTY):
+                slots[s] = find1(keys, key)
+                if keys[slots[s]] == EMPTY:
+                    while offsets[first + 1] <= start + s:
+                        first += 1
+                    claim1(keys, owners, size, key, item_keys[first])
         for s in range(m):
-            v = shares[j + s]
-            values[slots[s], 0] += precision[event[s]] * (v * v if squared else abs(v))
-            values[slots[s], 1] += moment[event[s]] * v
-    return n
+            values[slots[s], 0] += precise[s]
+            values[slots[s], 1] += moved[s]
+        start = stop
+    return start
 
 
 @kernel("void(u8[::1], u8[::1], f8[:,::1], i8[::1], u8[::1], u8[::1], f8[:,::1], b1)")
@@ -153,17 +160,27 @@ def find_edges(keys: Keys, wanted: Keys, slots: Ints) -> None:
         slots[i] = slot if keys[slot] != EMPTY else -1
 
 
-@kernel("void(u8[::1], u8[::1], u8[::1], b1[::1])")
-def mark_owned(keys: Keys, owners: Keys, wanted: Keys, owned: Flags) -> None:
-    """Writes: owned. Whether each slot holds an edge of one of the items ``wanted`` ``(n,)``."""
-    capacity = 8
+@kernel("i8(u8[::1], u8[::1], f8[:,::1], b1, u8[::1], i8[::1])")
+def select_edges(
+    keys: Keys, owners: Keys, values: Floats, every: bool, wanted: Keys, slots: Ints
+) -> int:
+    """Writes: slots. Slots of edges that hold something, of ``every`` item or of those wanted.
+
+    wanted ``(n,)`` are hashes of items; slots has room for as many as are used. Returns how many
+    were selected.
+    """
+    capacity, count = 8, 0
     while capacity < 2 * len(wanted):
         capacity *= 2
     known = np.zeros(capacity + 1, dtype=np.uint64)
     for key in wanted:
         known[find1(known, key)] = key if key != EMPTY else ONE
     for slot in range(len(keys)):
-        owned[slot] = keys[slot] != EMPTY and known[find1(known, owners[slot])] != EMPTY
+        if keys[slot] != EMPTY and (every or known[find1(known, owners[slot])] != EMPTY):
+            if values[slot, 0] != 0.0 or values[slot, 1] != 0.0:
+                slots[count] = slot
+                count += 1
+    return count
 
 
 @kernel("i8(u8[::1], f8[:,::1], f8, u8[::1], u8[::1], u8[::1], f8[:,::1])")
@@ -226,33 +243,44 @@ def score_edges(
     ``normalised``, weights are divided by the sum of their sizes over the edges not left out. A
     candidate without edges has mean 0 and variance ``unknown``.
     """
-    most = 1
+    room = BLOCK
     for i in range(len(starts) - 1):
-        most = max(most, starts[i + 1] - starts[i])
-    hashed, slots = np.empty(most, dtype=np.uint64), np.empty(most, dtype=np.int64)
+        room = max(room, starts[i + 1] - starts[i])
+    hashed, slots = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.int64)
     for i in range(len(offsets) - 1):
         first, count = starts[i], starts[i + 1] - starts[i]
-        for c in range(offsets[i], offsets[i + 1]):
-            item = mix1(item_keys[c])
-            for s in range(count):
-                hashed[s] = mix1(item ^ clusters[first + s])
-            for s in range(count):
+        together = room // max(count, 1)
+        for start in range(offsets[i], offsets[i + 1], together):
+            stop = min(start + together, offsets[i + 1])
+            m = 0
+            for c in range(start, stop):
+                item = mix1(item_keys[c])
+                for s in range(count):
+                    hashed[m] = mix1(item ^ clusters[first + s])
+                    m += 1
+            for s in range(m):
                 slots[s] = guess1(keys, hashed[s])
-            for s in range(count):
-                if hashed[s] == EMPTY or keys[slots[s]] != hashed[s]:
-                    slots[s] = find1(keys, hashed[s])
-            total, value, variance = 0.0, 0.0, 0.0
-            for s in range(count):
-                theta, spread = 0.0, unknown
-                if keys[slots[s]] != EMPTY:
-                    theta, spread = beliefs[slots[s], 0], beliefs[slots[s], 1]
-                if spread < np.inf:
-                    weight = weights[first + s]
-                    total += abs(weight)
-                    value += weight * theta
-                    variance += weight * weight * spread
-            if total > 0.0:
-                share = 1.0 / total if normalised else 1.0
-                mean[c], sd[c] = share * value, share * np.sqrt(variance)
-            else:
-                mean[c], sd[c] = 0.0, np.sqrt(unknown)
+            for s in range(m):
+                key = hashed[s]
+                if not (keys[slots[s]] == key and key != EMPTY):
+                    slots[s] = find1(keys, key)
+                    if keys[slots[s]] == EMPTY:
+                        slots[s] = -1
+            m = 0
+            for c in range(start, stop):
+                total, value, variance = 0.0, 0.0, 0.0
+                for s in range(count):
+                    theta, spread = 0.0, unknown
+                    if slots[m] >= 0:
+                        theta, spread = beliefs[slots[m], 0], beliefs[slots[m], 1]
+                    if spread < np.inf:
+                        weight = weights[first + s]
+                        total += abs(weight)
+                        value += weight * theta
+                        variance += weight * weight * spread
+                    m += 1
+                share = 1.0
+                if normalised and total > 0.0:
+                    share = 1.0 / total
+                mean[c] = share * value
+                sd[c] = share * np.sqrt(variance) if total > 0.0 else np.sqrt(unknown)

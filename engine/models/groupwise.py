@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
-from engine.errors import ConfigError, ShapeError, suggest
+from engine.errors import ConfigError, suggest
 from engine.features import Schema
 from engine.kernels.groupwise import predict_groupwise, update_groupwise
-from engine.kernels.linear import derive_ridge
 from engine.kernels.sums import add_rows
 from engine.models.base import Axes, Model, Traits
 from engine.models.linear import PRIOR_NOISE
+from engine.models.ridge import flat_prior, solve_ridge
 from engine.state import State
 
 __all__ = ["GroupwiseLinear"]
@@ -119,19 +119,11 @@ class GroupwiseLinear(Model):
     def derive(self, sums: dict[str, Floats], state: State, schema: Schema) -> dict[str, Floats]:
         """Return θ, covariance (packed), regret and spread by group, noise and count by item."""
         m, groups, d = sums["moment"].shape
-        theta, covariance = np.empty((m * groups, d)), np.empty((m * groups, d * (d + 1) // 2))
-        failed = derive_ridge(
-            sums["gram"].reshape(covariance.shape),
-            sums["moment"].reshape(theta.shape),
-            self.ridge * d,
-            theta,
-            covariance,
+        theta, covariance = solve_ridge(
+            sums["gram"].reshape(m * groups, -1),
+            sums["moment"].reshape(m * groups, d),
+            flat_prior(self.ridge * d, d),
         )
-        if failed:
-            raise ShapeError(
-                f"{failed} groups' sums are not positive definite; features may be too large: "
-                "declare their center and scale"
-            )
         theta, covariance = theta.reshape(m, groups, d), covariance.reshape(m, groups, -1)
         explained = np.einsum("md,md->m", theta[:, 0], sums["moment"][:, 0])
         residual = np.maximum(sums["square"] - explained, 0.0)

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 
 from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
-from engine.errors import ConfigError, ShapeError
+from engine.errors import ConfigError
 from engine.features import Schema
-from engine.kernels.linear import derive_ridge, predict_linear
+from engine.kernels.linear import predict_linear
 from engine.kernels.logistic import (
     expect_logistic,
     predict_diagonal,
@@ -25,6 +25,7 @@ from engine.kernels.logistic import (
 )
 from engine.kernels.sums import add_rows
 from engine.models.base import Axes, Model, Traits
+from engine.models.ridge import flat_prior, solve_ridge
 from engine.state import State
 
 __all__ = ["Logistic"]
@@ -111,13 +112,8 @@ class Logistic(Model):
         if self.covariance == "diagonal":
             variance = 1.0 / (prior + sums["precision"])
             return {"theta": variance * shift, "variance": variance, "count": count}
-        theta, covariance = np.empty_like(shift), np.empty_like(sums["precision"])
-        failed = derive_ridge(sums["precision"], shift, prior, theta, covariance)
-        if failed:
-            raise ShapeError(
-                f"{failed} items' sums are not positive definite; features may be too large: "
-                "declare their center and scale"
-            )
+        packed = flat_prior(prior, shift.shape[1])
+        theta, covariance = solve_ridge(sums["precision"], shift, packed)
         return {"theta": theta, "covariance": covariance, "count": count}
 
     def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:

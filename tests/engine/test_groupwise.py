@@ -10,6 +10,7 @@ from engine.features import Categorical, Numeric, Schema
 from engine.kernels.groupwise import predict_groupwise, update_groupwise
 from engine.kernels.linear import derive_ridge
 from engine.models.groupwise import GroupwiseLinear
+from engine.models.ridge import flat_prior
 from engine.policy import Candidates, Outcomes, Requests
 from engine.registry import make_policy
 from tests.naive import ordered
@@ -78,7 +79,8 @@ def test_kernels_equal_their_twins():
     for mine, theirs in zip(sums, twin, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-12)
     theta, covariance = np.empty((9, 4)), np.empty((9, 10))
-    derive_ridge(sums[0].reshape(9, 10), sums[1].reshape(9, 4), 0.3, theta, covariance)
+    prior = flat_prior(0.3, 4)
+    derive_ridge(sums[0].reshape(9, 10), sums[1].reshape(9, 4), prior, theta, covariance)
     posterior = theta.reshape(3, 3, 4), covariance.reshape(3, 3, 10), *sums[2:]
     asked = events[1][:3].copy(), np.array([0, 3, 3, 8]), rng.integers(0, 3, 8), events[-1]
     mean, sd = np.empty(8), np.empty(8)
