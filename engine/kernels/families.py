@@ -182,13 +182,14 @@ def local_scale1(
 ) -> float:
     """Return how quickly a belief's density varies between ``start`` and ``stop``.
 
-    Log-odds of Beta numbers have poles at ±πi, and in powers of p + q act like them as far out
-    as low and high; logs of Gamma numbers act so from low on; Student's poles lie over its
-    location. Away from there a panel may be as wide as that is far.
+    Log-odds of Beta numbers have poles at ±πi; with p + q above 1 they fall ever faster as far
+    out as low and high, logs of Gamma numbers from low on; Student's poles lie over its location.
+    Away from there a panel may be as wide as that is far.
     """
     if family == NORMAL:
         return scale
     distance = max(start - high, low - stop)
     if family == STUDENT:
         return max(scale, 0.5 * distance)
-    return min(scale, max(1.6, 0.5 * distance))
+    nearest = 1.6 if high == 0.0 else 0.8
+    return min(scale, max(nearest, 0.5 * distance))
