@@ -17,8 +17,8 @@ lint: .venv/dev ## style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/dev ## speed, beside plain NumPy
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: .venv/bench ## speed, beside NumPy and other systems
+	$(BIN)/slatestream bench $(ARGS)
 
 clean: ## forget the set-up
 	rm -rf .venv .cache build dist *.egg-info
@@ -36,3 +36,7 @@ clean: ## forget the set-up
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch .venv/run $@
+
+.venv/bench: .venv/dev
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	@touch $@

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from api.commands import demo, evaluate, init, keys, replay, serve, simulate
+from api.commands import bench, demo, evaluate, init, keys, replay, serve, simulate
 from engine.errors import ConfigError, SlatestreamError
 
 __all__ = ["app", "main"]
@@ -31,6 +31,7 @@ app.command()(evaluate.check)
 app.command()(evaluate.evaluate)
 app.command()(replay.replay)
 app.command()(simulate.simulate)
+app.command()(bench.bench)
 app.add_typer(keys.app, name="keys")
 
 

@@ -1,1 +1,1 @@
-"""Speed of the kernels beside plain NumPy, alternating in one run."""
+"""Speed beside NumPy and the systems users would pick instead, alternating in one run."""

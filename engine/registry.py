@@ -25,6 +25,7 @@ from engine.exploration.weighted import Softmax, TopM
 from engine.features import Schema
 from engine.models.bagged import BaggedLinear
 from engine.models.base import Model
+from engine.models.columnwise import ColumnwiseLinear
 from engine.models.conjugate import BetaBernoulli, GammaPoisson
 from engine.models.diagonal import DiagonalLinear
 from engine.models.fourier import Fourier
@@ -57,6 +58,7 @@ MODELS: dict[str, type[Model]] = {
     "poisson": GammaPoisson,
     "normal": NormalInverseGamma,
     "diagonal": DiagonalLinear,
+    "columnwise": ColumnwiseLinear,
     "importance": ImportanceWeighted,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {

@@ -19,7 +19,7 @@ from engine.kernels.cholesky import (
 )
 from engine.kernels.compile import kernel
 
-__all__ = ["derive_ridge", "predict_linear", "weigh_covariance"]
+__all__ = ["derive_ridge", "predict_diagonal", "predict_linear", "weigh_covariance"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -101,20 +101,49 @@ def predict_linear(
     d = x.shape[1]
     products = np.empty(covariance.shape[1])
     for i in range(len(x)):
-        at = 0
+        xi, at = x[i], 0
         for p in range(d):
-            products[at] = x[i, p] * x[i, p]
-            at += 1
-            for q in range(p + 1, d):
-                products[at] = 2.0 * x[i, p] * x[i, q]
-                at += 1
+            products[at] = xi[p] * xi[p]
+            twice = 2.0 * xi[p]
+            for q in range(1, d - p):
+                products[at + q] = twice * xi[p + q]
+            at += d - p
         for j in range(offsets[i], offsets[i + 1]):
-            row = rows[j]
-            value = 0.0
-            for p in range(d):
-                value += theta[row, p] * x[i, p]
-            variance = 0.0
-            for p in range(len(products)):
-                variance += covariance[row, p] * products[p]
+            mine, spread = theta[rows[j]], covariance[rows[j]]
+            value, variance = 0.0, 0.0
+            for p in range(len(mine)):
+                value += mine[p] * xi[p]
+            for p in range(len(spread)):
+                variance += spread[p] * products[p]
             mean[j] = value
             sd[j] = np.sqrt(max(variance, 0.0))
+
+
+@kernel("void(f8[:,::1], f8[:,::1], f8[:,::1], i8[::1], i8[::1], f8[::1], f8[::1])", scoring=True)
+def predict_diagonal(
+    theta: Floats,
+    variance: Floats,
+    x: Floats,
+    offsets: Ints,
+    rows: Ints,
+    mean: Floats,
+    sd: Floats,
+) -> None:
+    """Writes: mean, sd. ``θᵀx`` and ``√(Σ v x²)`` of every candidate of every request.
+
+    theta and variance ``(m, d)``, x ``(n, d)``, offsets ``(n + 1,)``; rows, mean and sd
+    ``(offsets[-1],)``.
+    """
+    squares = np.empty(x.shape[1])
+    for i in range(len(x)):
+        xi = x[i]
+        for p in range(len(xi)):
+            squares[p] = xi[p] * xi[p]
+        for j in range(offsets[i], offsets[i + 1]):
+            mine, spread = theta[rows[j]], variance[rows[j]]
+            value, square = 0.0, 0.0
+            for p in range(len(mine)):
+                value += mine[p] * xi[p]
+                square += spread[p] * squares[p]
+            mean[j] = value
+            sd[j] = np.sqrt(square)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.kernels.compile import inline, kernel
 from engine.kernels.solve import project1
 
-__all__ = ["expect_logistic", "predict_diagonal", "update_logistic", "update_logistic_diagonal"]
+__all__ = ["expect_logistic", "update_logistic", "update_logistic_diagonal"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -121,33 +121,6 @@ def update_logistic_diagonal(
             added = curvature * x[i, s] * x[i, s]
             shift[row, s] += pull * x[i, s] + added * mode
             precision[row, s] += added
-
-
-@kernel("void(f8[:,::1], f8[:,::1], f8[:,::1], i8[::1], i8[::1], f8[::1], f8[::1])", scoring=True)
-def predict_diagonal(
-    theta: Floats,
-    variance: Floats,
-    x: Floats,
-    offsets: Ints,
-    rows: Ints,
-    mean: Floats,
-    sd: Floats,
-) -> None:
-    """Writes: mean, sd. ``θᵀx`` and ``√(Σ v x²)`` of every candidate of every request.
-
-    theta and variance ``(m, d)``, x ``(n, d)``, offsets ``(n + 1,)``; rows, mean and sd
-    ``(offsets[-1],)``.
-    """
-    d = x.shape[1]
-    for i in range(len(x)):
-        for j in range(offsets[i], offsets[i + 1]):
-            row = rows[j]
-            value, square = 0.0, 0.0
-            for p in range(d):
-                value += theta[row, p] * x[i, p]
-                square += variance[row, p] * x[i, p] * x[i, p]
-            mean[j] = value
-            sd[j] = np.sqrt(square)
 
 
 @kernel("void(f8[::1], f8[::1], f8[::1], f8[::1])")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.kernels.compile import inline, kernel
 
-__all__ = ["add_rows", "update_cross", "update_gram", "update_outer"]
+__all__ = ["add_rows", "update_columns", "update_cross", "update_gram", "update_outer"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -56,6 +56,22 @@ def update_outer(gram: Floats, rows: Ints, x: Floats, weight: Floats) -> None:
     """Writes: gram ``(m, d (d + 1) / 2)``. Add ``w x xᵀ`` (packed upper triangle) to each row."""
     for i in range(len(rows)):
         add_outer1(gram[rows[i]], x[i], weight[i])
+
+
+@kernel("void(f8[:,::1], f8[:,::1], i8[::1], f8[:,::1], f8[::1], f8[::1])")
+def update_columns(
+    precision: Floats, moment: Floats, rows: Ints, x: Floats, reward: Floats, weight: Floats
+) -> None:
+    """Writes: precision, moment. Add ``w x²`` and ``w r x``, column by column, to each row.
+
+    precision and moment ``(m, d)``, x ``(n, d)``, the others ``(n,)``.
+    """
+    for i in range(len(rows)):
+        xi, second, first = x[i], precision[rows[i]], moment[rows[i]]
+        for p in range(len(xi)):
+            wx = weight[i] * xi[p]
+            second[p] += wx * xi[p]
+            first[p] += wx * reward[i]
 
 
 @kernel("void(f8[:,:,::1], i8[::1], f8[:,::1], f8[:,::1], f8[::1])")

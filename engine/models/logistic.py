@@ -16,10 +16,9 @@ import numpy as np
 from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
 from engine.errors import ConfigError
 from engine.features import Schema
-from engine.kernels.linear import predict_linear
+from engine.kernels.linear import predict_diagonal, predict_linear
 from engine.kernels.logistic import (
     expect_logistic,
-    predict_diagonal,
     update_logistic,
     update_logistic_diagonal,
 )

@@ -5,9 +5,9 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.features import Numeric, Schema
+from engine.kernels.linear import predict_diagonal
 from engine.kernels.logistic import (
     expect_logistic,
-    predict_diagonal,
     update_logistic,
     update_logistic_diagonal,
 )

@@ -16,6 +16,7 @@ __all__ = [
     "rows_of",
     "stacked_design",
     "standardised_fit",
+    "sum_columns",
     "update_cross",
     "update_outer",
     "weigh_covariance",
@@ -131,3 +132,13 @@ def hybrid_spread(inverse, cross, shared_inverse, x, h):
     through = shared_inverse @ cross.T @ inverse @ x
     variance = h @ shared_inverse @ h - 2 * h @ through + x @ inverse @ x
     return math.sqrt(variance + x @ inverse @ cross @ through)
+
+
+def sum_columns(item_ids, x, reward, weight):
+    """Sums of w x² and w r x by item."""
+    found = {}
+    for item, row, r, w in zip(item_ids, x, reward, weight, strict=True):
+        precision, moment = found.setdefault(item, (np.zeros(len(row)), np.zeros(len(row))))
+        precision += w * row * row
+        moment += w * r * row
+    return found

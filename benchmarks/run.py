@@ -1,0 +1,123 @@
+"""Running workloads, each in a measuring process of its own, and gathering what they found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+import msgspec
+
+from benchmarks.child import Told
+from benchmarks.contest import Row, Skipped
+from benchmarks.machine import Machine, child_environment
+from benchmarks.measure import SECONDS
+from engine.errors import ConfigError, SlatestreamError, suggest
+
+__all__ = ["NAMES", "Report", "check_names", "run"]
+
+NAMES = ("update", "rank", "slate", "replay", "edges", "diagonal", "curves")
+"""Of the workloads, in the order in which they run; known without loading compiled code."""
+
+
+def check_names(names: Sequence[str]) -> list[str]:
+    """Return workloads in the order in which they run, all when none is named.
+
+    Raises ``ConfigError`` when one is unknown, with the nearest known one.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise ConfigError(f"workload {name!r} is unknown{suggest(name, NAMES)}")
+    return [name for name in NAMES if not names or name in names]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was measured, on what, and what was not."""
+
+    machine: Machine
+    rows: list[Row]
+    skipped: list[Skipped]
+
+
+def run(
+    names: Sequence[str] = (),
+    *,
+    rounds: int = 5,
+    quick: bool = False,
+    progress: Callable[[int, int | None], None] = lambda _done, _total: None,
+) -> Report:
+    """Measure workloads, all when none is named.
+
+    Parameters
+    ----------
+    rounds
+        Of which the median is told.
+    quick
+        Smallest sizes and one call a round: shows that it runs, not how fast.
+    progress
+        Called with the number of rows so far.
+
+    Raises
+    ------
+    ConfigError
+        When a name is unknown, or rounds are below 1.
+    SlatestreamError
+        When a measuring process ends before its time.
+    """
+    chosen = check_names(names)
+    if rounds < 1:
+        raise ConfigError(f"rounds is {rounds}; give 1 or more, 5 or more for figures to keep")
+    machine: Machine | None = None
+    rows: list[Row] = []
+    skipped: list[Skipped] = []
+    for name in chosen:
+
+        def take(told: Told) -> None:
+            nonlocal machine
+            machine = told.machine or machine
+            rows.extend([told.row] if told.row else [])
+            skipped.extend([told.skipped] if told.skipped else [])
+            progress(len(rows), None)
+
+        _measure(name, rounds, quick, take)
+    if machine is None:
+        raise SlatestreamError("the measuring process told nothing; run it again")
+    return Report(machine=machine, rows=rows, skipped=skipped)
+
+
+def _measure(name: str, rounds: int, quick: bool, take: Callable[[Told], None]) -> None:
+    size = "quick" if quick else "full"
+    seconds = 0.0 if quick else SECONDS
+    command = [sys.executable, "-P", "-m", "benchmarks.child", name, str(rounds), str(seconds)]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(  # noqa: S603
+            [*command, size],
+            env=child_environment(os.environ),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        ) as child,
+    ):
+        try:
+            assert child.stdout is not None  # noqa: S101  (asked for above)
+            for line in child.stdout:
+                take(msgspec.json.decode(line, type=Told))
+        except BaseException:
+            child.kill()
+            raise
+        if child.wait():
+            raise SlatestreamError(
+                f"workload {name!r}: the measuring process ended with {child.returncode}: "
+                f"{_last_line(errors)}"
+            )
+
+
+def _last_line(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,25 @@
+"""What is measured, by name."""
+
+from __future__ import annotations
+
+from benchmarks.contest import Workload
+from benchmarks.workloads import curves, diagonal, edges, ranking, replay, slates, sums
+
+__all__ = ["WORKLOADS"]
+
+WORKLOADS = {
+    "update": Workload(about="sums of a linear model from outcomes", contests=sums.contests),
+    "rank": Workload(about="the best of 1,000 items by upper bound", contests=ranking.contests),
+    "slate": Workload(
+        about="Thompson slates of 10 from 1,000, with the propensity of every slot",
+        contests=slates.contests,
+    ),
+    "replay": Workload(about="decide and learn, event by event", contests=replay.contests),
+    "edges": Workload(about="statistics of (cluster, item) edges", contests=edges.contests),
+    "diagonal": Workload(
+        about="decide and learn with a diagonal model", contests=diagonal.contests
+    ),
+    "curves": Workload(
+        about="cost of an event against items and columns", contests=curves.contests
+    ),
+}
