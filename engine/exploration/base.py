@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import numpy as np
 
@@ -10,14 +11,29 @@ from engine.batches import Belief, Floats, Ints, Requests, Slates
 from engine.kernels.slates import mark_greedy
 from engine.models.base import Model
 
-__all__ = ["Exploration", "gather_slates"]
+__all__ = ["Exploration", "Method", "gather_slates"]
+
+Method = Literal["exact", "quadrature", "monte_carlo"]
 
 
 class Exploration(ABC):
     """How beliefs become choices. Subclasses are frozen dataclasses of hyperparameters."""
 
+    @property
+    def slotwise(self) -> bool:
+        """Whether a slot's choice depends on the slots before it by what they took alone."""
+        return True
+
     def check(self, model: Model) -> None:  # noqa: B027
         """Raise ``ConfigError`` when propensities cannot be stated for a model's beliefs."""
+
+    def method(self, model: Model) -> Method:
+        """How propensities over a model's beliefs are got."""
+        return "exact"
+
+    def shifts(self, model: Model) -> bool:
+        """Whether adding to the means of a model's beliefs moves the choices by as much."""
+        return True
 
     @abstractmethod
     def draw(

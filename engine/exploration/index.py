@@ -14,8 +14,9 @@ from engine.batches import Belief, Floats, Ints, Requests, Slates
 from engine.errors import ConfigError
 from engine.exploration.base import Exploration, gather_slates
 from engine.kernels.slates import draw_by_index
+from engine.models.base import Model
 
-__all__ = ["UCB", "Epsilon", "Greedy", "draw_highest"]
+__all__ = ["UCB", "Epsilon", "Greedy", "check_spread", "draw_highest"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +65,6 @@ class Epsilon(Exploration):
                 f"half_outcomes is {self.half_outcomes}; give 0 (no decay) or a number above it"
             )
 
-    def index(self, belief: Belief) -> Floats:
-        """Return the mean."""
-        return belief.mean
-
     def draw(
         self,
         belief: Belief,
@@ -108,6 +105,10 @@ class UCB(Exploration):
         if not 0 <= self.delta < 1:
             raise ConfigError(f"delta is {self.delta}; give a probability below 1, 0 to use alpha")
 
+    def check(self, model: Model) -> None:
+        """Refuse beliefs without spread."""
+        check_spread(model, "ucb", "greedy, epsilon, softmax or squarecb")
+
     @property
     def width(self) -> float:
         """Standard deviations added to the mean."""
@@ -130,6 +131,15 @@ class UCB(Exploration):
         """Fill ``picks`` and state each one's propensity."""
         index = self.index(belief)
         return draw_highest(index, belief, requests, picks, seed=seed, mass=floor, slot=slot)
+
+
+def check_spread(model: Model, what: str, instead: str) -> None:
+    """Raise ``ConfigError`` when a model tells no uncertainty."""
+    if model.traits.family == "mean" and not model.traits.replicated:
+        raise ConfigError(
+            f"{what} needs a spread, and {type(model).__name__} tells a mean alone: it would be "
+            f"greedy; use {instead}"
+        )
 
 
 def draw_highest(
