@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from api.commands.init import TEMPLATE
 from engine.features import KINDS
 from engine.registry import COMMON, EXPLORATIONS, MODELS, SLATES
 
@@ -31,6 +32,11 @@ def test_features_and_common_settings_stand_there(root):
         told = set(re.findall(r"`(\w+)`", found[name][1]))
         assert told == {field.name for field in dataclasses.fields(kind)}, name
     assert found.keys() >= COMMON.keys()
+
+
+def test_the_settings_template_names_every_part():
+    told = set(re.findall(r"[a-z-]+", TEMPLATE))
+    assert told >= {*MODELS, *EXPLORATIONS, *SLATES, *KINDS}
 
 
 def test_nothing_else_stands_there(root):
