@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.batches import Belief, Ints, Requests, Slates
 from engine.errors import ConfigError
-from engine.exploration.base import Exploration, gather_slates
+from engine.exploration.base import Exploration, Terms, gather_slates
 from engine.kernels.explore import draw_by_replicas
 from engine.models.base import Model
 
@@ -31,27 +31,9 @@ class Bagging(Exploration):
                 "use a bootstrap model, or Thompson sampling on this one"
             )
 
-    def draw(
-        self,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        *,
-        seed: int,
-        floor: float,
-        slot: int = 0,
-    ) -> Slates:
+    def draw(self, belief: Belief, requests: Requests, picks: Ints, terms: Terms) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
         propensity = np.empty(picks.shape)
-        draw_by_replicas(
-            np.ascontiguousarray(belief.replicas),
-            requests.offsets,
-            requests.item_keys,
-            requests.keys,
-            np.uint64(seed),
-            slot,
-            floor,
-            picks,
-            propensity,
-        )
+        replicas = np.ascontiguousarray(belief.replicas)
+        draw_by_replicas(replicas, *terms.given(requests), picks, propensity)
         return gather_slates(belief, requests, picks, propensity)

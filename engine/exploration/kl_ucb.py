@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.batches import Belief, Floats, Ints, Requests, Slates
+from engine.batches import Belief, Floats
 from engine.errors import ConfigError
-from engine.exploration.base import Exploration
-from engine.exploration.index import draw_highest
+from engine.exploration.index import Indexed
 from engine.kernels.explore import find_kl_bounds
 from engine.models.base import Model
 
@@ -18,7 +17,7 @@ __all__ = ["KLUCB"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KLUCB(Exploration):
+class KLUCB(Indexed):
     """The largest q with ``n · kl(mean, q) ≤ log t + c log log t``, kl of Bernoullis.
 
     n is the weight of an item's outcomes, t that of all. An item without outcomes has q = 1.
@@ -50,7 +49,7 @@ class KLUCB(Exploration):
         """Return False: the bound is of the counts, and a mean beside them means nothing."""
         return False
 
-    def index(self, belief: Belief) -> Floats:
+    def score(self, belief: Belief) -> Floats:
         """Return the upper bound."""
         total = max(belief.total, 1.0)
         budget = math.log(total)
@@ -59,17 +58,3 @@ class KLUCB(Exploration):
         bound = np.empty(len(belief.mean))
         find_kl_bounds(belief.mean, belief.count, budget, bound)
         return bound
-
-    def draw(
-        self,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        *,
-        seed: int,
-        floor: float,
-        slot: int = 0,
-    ) -> Slates:
-        """Fill ``picks`` and state each one's propensity."""
-        index = self.index(belief)
-        return draw_highest(index, belief, requests, picks, seed=seed, mass=floor, slot=slot)

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.batches import Belief, Floats, Ints, Requests, Slates
 from engine.errors import ConfigError
-from engine.exploration.base import Exploration, Method, gather_slates
+from engine.exploration.base import Exploration, Method, Terms, gather_slates
 from engine.kernels.families import BETA, GAMMA, NORMAL, STUDENT
 from engine.kernels.slates import draw_by_belief
 from engine.kernels.thompson import integrate_wins
@@ -87,29 +87,18 @@ class Thompson(Exploration):
         """Whether beliefs are drawn about their means, so that adding to those moves them."""
         return model.traits.family in {"normal", "student"}
 
-    def draw(
-        self,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        *,
-        seed: int,
-        floor: float,
-        slot: int = 0,
-    ) -> Slates:
+    def draw(self, belief: Belief, requests: Requests, picks: Ints, terms: Terms) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
         if belief.joint is not None:
-            return self._draw_jointly(belief, requests, picks, seed, floor, slot)
+            return self._draw_jointly(belief, requests, picks, terms)
         if self.draws == "slate":
-            return self._draw_once(belief, requests, picks, seed, floor)
-        return draw_marginals(belief, requests, picks, self.alpha, seed, floor, slot)
+            return self._draw_once(belief, requests, picks, terms)
+        return draw_marginals(belief, requests, picks, self.alpha, terms)
 
-    def _draw_once(
-        self, belief: Belief, requests: Requests, picks: Ints, seed: int, floor: float
-    ) -> Slates:
+    def _draw_once(self, belief: Belief, requests: Requests, picks: Ints, terms: Terms) -> Slates:
         drawn = parameters(belief, self.alpha)
-        offsets = requests.offsets
-        draw_once(*drawn, offsets, requests.item_keys, requests.keys, np.uint64(seed), floor, picks)
+        offsets, item_keys, keys, seed, _, floor = terms.given(requests)
+        draw_once(*drawn, offsets, item_keys, keys, seed, floor, picks)
         propensity = np.empty(picks.shape)
         integrate_slates(*drawn, offsets, floor, picks, propensity)
         least = np.minimum.accumulate(propensity, axis=1)
@@ -120,13 +109,7 @@ class Thompson(Exploration):
         return gather_slates(belief, requests, picks, propensity, method="quadrature", error=error)
 
     def _draw_jointly(
-        self,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        seed: int,
-        floor: float,
-        slot: int,
+        self, belief: Belief, requests: Requests, picks: Ints, terms: Terms
     ) -> Slates:
         assert belief.joint is not None  # noqa: S101
         location = belief.a if belief.family == "logit" else belief.mean
@@ -136,12 +119,7 @@ class Thompson(Exploration):
             np.ascontiguousarray(belief.joint.features),
             self.alpha * np.ascontiguousarray(belief.joint.factor),
             self.alpha * belief.joint.independent,
-            requests.offsets,
-            requests.item_keys,
-            requests.keys,
-            np.uint64(seed),
-            slot,
-            floor,
+            *terms.given(requests),
             self.samples,
             picks,
             hits,
@@ -150,13 +128,13 @@ class Thompson(Exploration):
         left = _left(requests, picks)
         # Half a hit and half a miss more, for no number of draws makes a share certain.
         share = (hits * self.samples + 0.5) / (self.samples + 1.0)
-        error = (1.0 - floor) * np.sqrt(share * (1.0 - share) / self.samples)
+        error = (1.0 - terms.floor) * np.sqrt(share * (1.0 - share) / self.samples)
         error[left == 1] = 0.0
         return gather_slates(
             belief,
             requests,
             picks,
-            mix_floor(hits, floor, left),
+            mix_floor(hits, terms.floor, left),
             method="monte_carlo",
             error=error,
             recurrence=recurrence,
@@ -198,66 +176,40 @@ class MarginalThompson(Exploration):
         """Whether beliefs are drawn about their means, so that adding to those moves them."""
         return model.traits.family in {"normal", "student"}
 
-    def draw(
-        self,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        *,
-        seed: int,
-        floor: float,
-        slot: int = 0,
-    ) -> Slates:
+    def draw(self, belief: Belief, requests: Requests, picks: Ints, terms: Terms) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
-        return draw_marginals(belief, requests, picks, self.alpha, seed, floor, slot)
+        return draw_marginals(belief, requests, picks, self.alpha, terms)
 
 
 def draw_marginals(
-    belief: Belief,
-    requests: Requests,
-    picks: Ints,
-    alpha: float,
-    seed: int,
-    floor: float,
-    slot: int,
+    belief: Belief, requests: Requests, picks: Ints, alpha: float, terms: Terms
 ) -> Slates:
     """Fill ``picks`` with the highest of independent draws, fresh for every slot."""
-    family, p, q, r = parameters(belief, alpha)
-    wins = draw_independent(family, p, q, r, requests, picks, seed, floor, slot)
+    wins = draw_independent(parameters(belief, alpha), requests, picks, terms)
     left = _left(requests, picks)
-    wins[left == 1] = 1.0
-    error = np.where(left == 1, 0.0, (1.0 - floor) * QUADRATURE_BOUND)
-    propensity = mix_floor(wins, floor, left)
+    error = np.where(left == 1, 0.0, (1.0 - terms.floor) * QUADRATURE_BOUND)
+    propensity = mix_floor(wins, terms.floor, left)
     return gather_slates(belief, requests, picks, propensity, method="quadrature", error=error)
 
 
 def draw_independent(
-    family: int,
-    p: Floats,
-    q: Floats,
-    r: Floats,
-    requests: Requests,
-    picks: Ints,
-    seed: int,
-    floor: float,
-    slot: int,
+    drawn: tuple[int, Floats, Floats, Floats], requests: Requests, picks: Ints, terms: Terms
 ) -> Floats:
     """Fill ``picks``; return the probability that each one's draw is highest, ``(n, k)``."""
-    offsets = requests.offsets
-    keys = (requests.item_keys, requests.keys, np.uint64(seed))
+    family, p, q, r = drawn
     wins = np.empty(picks.shape)
-    if family == NORMAL:
-        left_out = np.empty(len(picks), dtype=np.bool_)
-        draw_normal_slates(p, q, offsets, *keys, slot, floor, picks, wins, left_out)
-        if left_out.any():
-            kept = left_out[requests.of_candidate]
-            found = np.empty((int(left_out.sum()), picks.shape[1]))
-            its_offsets = requests.only(kept).offsets[np.append(left_out, True)]
-            integrate_wins(family, p[kept], q[kept], r, its_offsets, picks[left_out], found)
-            wins[left_out] = found
+    if family != NORMAL:
+        draw_by_belief(family, p, q, r, *terms.given(requests), picks)
+        integrate_wins(family, p, q, r, requests.offsets, picks, wins)
         return wins
-    draw_by_belief(family, p, q, r, offsets, *keys, slot, floor, picks)
-    integrate_wins(family, p, q, r, offsets, picks, wins)
+    left_out = np.empty(len(picks), dtype=np.bool_)
+    draw_normal_slates(p, q, *terms.given(requests), picks, wins, left_out)
+    if left_out.any():
+        kept = left_out[requests.of_candidate]
+        found = np.empty((int(left_out.sum()), picks.shape[1]))
+        offsets = requests.only(kept).offsets[np.append(left_out, True)]
+        integrate_wins(family, p[kept], q[kept], r, offsets, picks[left_out], found)
+        wins[left_out] = found
     return wins
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.batches import Belief, Floats, Ints, Requests, Slates
 from engine.errors import ConfigError
-from engine.exploration.base import Exploration, gather_slates
+from engine.exploration.base import Exploration, Terms, gather_slates
 from engine.exploration.index import check_spread
 from engine.kernels.explore import SOFTMAX, TOP, draw_by_weights
 from engine.models.base import Model
@@ -28,50 +28,23 @@ class Weighted(Exploration):
     def weights(self, belief: Belief) -> tuple[int, Floats, float]:
         """Kind of `draw_by_weights`, scores ``(offsets[-1],)`` and sharpness."""
 
-    def draw(
-        self,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        *,
-        seed: int,
-        floor: float,
-        slot: int = 0,
-    ) -> Slates:
+    def draw(self, belief: Belief, requests: Requests, picks: Ints, terms: Terms) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
-        kind, score, sharpness = self.weights(belief)
-        return draw_weighted(
-            kind, score, sharpness, belief, requests, picks, seed=seed, floor=floor, slot=slot
-        )
+        return draw_weighted(self.weights(belief), belief, requests, picks, terms)
 
 
 def draw_weighted(
-    kind: int,
-    score: Floats,
-    sharpness: float,
+    weights: tuple[int, Floats, float],
     belief: Belief,
     requests: Requests,
     picks: Ints,
-    *,
-    seed: int,
-    floor: float,
-    slot: int,
+    terms: Terms,
 ) -> Slates:
-    """Fill ``picks`` from the probabilities that a kind gives to scores."""
+    """Fill ``picks`` from the probabilities that `Weighted.weights` give."""
+    kind, score, sharpness = weights
     propensity = np.empty(picks.shape)
-    draw_by_weights(
-        kind,
-        np.ascontiguousarray(score),
-        sharpness,
-        requests.offsets,
-        requests.item_keys,
-        requests.keys,
-        np.uint64(seed),
-        slot,
-        floor,
-        picks,
-        propensity,
-    )
+    score = np.ascontiguousarray(score)
+    draw_by_weights(kind, score, sharpness, *terms.given(requests), picks, propensity)
     return gather_slates(belief, requests, picks, propensity)
 
 

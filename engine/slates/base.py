@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.batches import Belief, Flags, Ints, Requests, Slates
 from engine.errors import ConfigError
-from engine.exploration.base import Exploration
+from engine.exploration.base import Exploration, Terms
 from engine.features import Schema
 from engine.models.base import Model
 from engine.slates.pins import check_pins, draw_around, mark_places
@@ -40,10 +40,9 @@ class SlateRule(ABC):
         belief: Belief,
         requests: Requests,
         picks: Ints,
-        seed: int,
-        slot: int = 0,
+        terms: Terms,
     ) -> Slates:
-        """Fill columns of ``picks`` (-1: draw; else: taken as given), the first being ``slot``."""
+        """Fill columns of ``picks`` (-1: draw; else: taken as given), the first ``terms.slot``."""
 
     def narrow(
         self,
@@ -98,7 +97,8 @@ def draw_slotwise(
     if not exploration.slotwise:
 
         def fill(belief: Belief, requests: Requests, picks: Ints) -> Slates:
-            return rule.fill(exploration, belief, requests, picks, seed)
+            terms = Terms(seed=seed, floor=rule.floor)
+            return rule.fill(exploration, belief, requests, picks, terms)
 
         return draw_around(fill, belief, requests, picks, pins)
     k = picks.shape[1]
@@ -120,7 +120,8 @@ def draw_slotwise(
         at = requests.offsets[:-1] + np.maximum(wanted, 0)
         barred = (wanted >= 0) & ~eligible[at]
         column = np.where((wanted >= 0) & ~barred, inside[at] - sub.offsets[:-1], -1)[:, None]
-        drawn = rule.fill(exploration, adjusted.only(eligible), sub, column, seed, slot)
+        terms = Terms(seed=seed, floor=rule.floor, slot=slot)
+        drawn = rule.fill(exploration, adjusted.only(eligible), sub, column, terms)
         original = np.flatnonzero(eligible)[sub.offsets[:-1] + drawn.picks[:, 0]]
         picks[:, slot] = np.where(barred, wanted, original - requests.offsets[:-1])
         # What the rule does not allow in this slot, the policy would never have shown there.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from engine.batches import Belief, Ints, Requests, Slates
 from engine.errors import ConfigError
-from engine.exploration.base import Exploration
+from engine.exploration.base import Exploration, Terms
 from engine.exploration.weighted import check_temperature, draw_weighted
 from engine.features import Schema
 from engine.kernels.explore import SOFTMAX
@@ -54,24 +54,13 @@ class PlackettLuce(SlateRule):
         belief: Belief,
         requests: Requests,
         picks: Ints,
-        seed: int,
-        slot: int = 0,
+        terms: Terms,
     ) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
         score = exploration.index(belief)
         assert score is not None  # noqa: S101
-        sharpness = 1.0 / self.temperature
-        return draw_weighted(
-            SOFTMAX,
-            score,
-            sharpness,
-            belief,
-            requests,
-            picks,
-            seed=seed,
-            floor=self.floor,
-            slot=slot,
-        )
+        weights = SOFTMAX, score, 1.0 / self.temperature
+        return draw_weighted(weights, belief, requests, picks, terms)
 
     def draw(
         self,
@@ -83,4 +72,5 @@ class PlackettLuce(SlateRule):
         schema: Schema,
     ) -> Slates:
         """Fill ``picks``: all slots at once, for nothing comes between them."""
-        return self.fill(exploration, belief, requests, picks, seed)
+        terms = Terms(seed=seed, floor=self.floor)
+        return self.fill(exploration, belief, requests, picks, terms)

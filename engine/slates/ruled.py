@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.batches import Belief, Flags, Floats, Ints, Requests, Slates
 from engine.errors import ConfigError, suggest
-from engine.exploration.base import Exploration
+from engine.exploration.base import Exploration, Terms
 from engine.features import Categorical, Schema
 from engine.models.base import Model
 from engine.slates.base import SlateRule, check_floor
@@ -84,11 +84,10 @@ class RuledDraw(SlateRule):
         belief: Belief,
         requests: Requests,
         picks: Ints,
-        seed: int,
-        slot: int = 0,
+        terms: Terms,
     ) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
-        return exploration.draw(belief, requests, picks, seed=seed, floor=self.floor, slot=slot)
+        return exploration.draw(belief, requests, picks, terms)
 
     def narrow(
         self,

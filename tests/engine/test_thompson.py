@@ -6,6 +6,7 @@ import scipy.stats
 
 from engine.batches import Joint
 from engine.errors import ConfigError
+from engine.exploration.base import Terms
 from engine.exploration.thompson import MarginalThompson, Thompson
 from engine.features import Schema
 from engine.kernels.families import BETA, GAMMA, NORMAL, STUDENT
@@ -199,7 +200,7 @@ def test_joint_draws_are_served_counted_and_recur_with_their_chance():
     n, floor, own = 12_000, 0.1, np.array([0, 0.3, 0, 0, 0.2])
     made, parts = shared(n, own=own)
     slates = Thompson(alpha=0.7, samples=30).draw(
-        made, asked(5, n), np.full((n, 2), -1), seed=1, floor=floor
+        made, asked(5, n), np.full((n, 2), -1), Terms(seed=1, floor=floor)
     )
     assert slates.method == "monte_carlo"
     true = (1 - floor) * chances(parts, 0.7, own, left=list(range(5))) + floor / 5
@@ -228,7 +229,7 @@ def test_counted_shares_of_all_candidates_sum_to_one():
     picks = np.arange(5)[:, None]
     request = asked(5, 1)
     stated = [
-        Thompson(alpha=1.0).draw(shared(1)[0], request, picks[j : j + 1], seed=2, floor=0.05)
+        Thompson(alpha=1.0).draw(shared(1)[0], request, picks[j : j + 1], Terms(seed=2, floor=0.05))
         for j in range(5)
     ]
     assert abs(sum(s.propensity[0, 0] for s in stated) - 1) < 1e-12
@@ -240,7 +241,7 @@ def test_candidates_that_are_alike_share_what_they_win():
     joint = Joint(features=rows, factor=np.eye(2))
     made = belief([0.1, 0.1, 0.1], joint=joint)
     for j in range(3):
-        found = Thompson().draw(made, asked(3), np.array([[j]]), seed=0, floor=0.1)
+        found = Thompson().draw(made, asked(3), np.array([[j]]), Terms(seed=0, floor=0.1))
         assert abs(found.propensity[0, 0] - 1 / 3) < 1e-12
 
 
@@ -250,7 +251,7 @@ def test_the_floor_bounds_how_long_an_item_takes_to_recur():
     joint = Joint(features=np.ones((2 * n, 1)), factor=np.full((1, 1), 0.1))
     made = belief(np.tile([0.0, 5.0], n), joint=joint)
     found = Thompson(samples=5).draw(
-        made, asked(2, n), np.zeros((n, 1), dtype=np.int64), seed=0, floor=0.4
+        made, asked(2, n), np.zeros((n, 1), dtype=np.int64), Terms(seed=0, floor=0.4)
     )
     np.testing.assert_allclose(found.propensity, 0.2)
     assert abs(found.recurrence.mean() * 0.2 - 1) < 4.5 / np.sqrt(n)
@@ -265,7 +266,7 @@ def test_logit_beliefs_are_drawn_on_the_scale_of_their_log_odds():
         for j in range(3):
             one, other = (
                 Thompson(alpha=0.8, draws=draws).draw(
-                    each, asked(3), np.array([[j, (j + 1) % 3]]), seed=0, floor=0.1
+                    each, asked(3), np.array([[j, (j + 1) % 3]]), Terms(seed=0, floor=0.1)
                 )
                 for each in (logit, plain)
             )
@@ -277,8 +278,8 @@ def test_marginal_draws_forget_what_candidates_share():
     alone = belief(made.mean, sd=made.sd)
     for j in range(5):
         picks = np.array([[j, (j + 2) % 5]])
-        one = MarginalThompson(alpha=0.5).draw(made, asked(5), picks, seed=0, floor=0.1)
-        other = Thompson(alpha=0.5).draw(alone, asked(5), picks, seed=0, floor=0.1)
+        one = MarginalThompson(alpha=0.5).draw(made, asked(5), picks, Terms(seed=0, floor=0.1))
+        other = Thompson(alpha=0.5).draw(alone, asked(5), picks, Terms(seed=0, floor=0.1))
         assert one.method == "quadrature"
         np.testing.assert_array_equal(one.propensity, other.propensity)
 
@@ -332,7 +333,7 @@ def test_wrong_settings_are_refused(settings, hint):
 def test_one_draw_a_slate_states_wider_bounds_after_rare_picks():
     made = belief([0.0, 3.0, 1.0], sd=0.4)
     found = Thompson(alpha=1.0, draws="slate").draw(
-        made, asked(3), np.array([[0, 1, 2]]), seed=0, floor=0.0
+        made, asked(3), np.array([[0, 1, 2]]), Terms(seed=0, floor=0.0)
     )
     assert found.propensity[0, 0] < 1e-6
     assert found.error[0, 0] == 1e-6

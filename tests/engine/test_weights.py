@@ -6,6 +6,7 @@ import pytest
 from engine.batches import Belief, Requests, hash_key
 from engine.errors import ConfigError
 from engine.exploration.bagging import Bagging
+from engine.exploration.base import Terms
 from engine.exploration.exp3 import Exp3
 from engine.exploration.inverse_gap import FastCB, SquareCB
 from engine.exploration.kl_ucb import KLUCB
@@ -56,7 +57,7 @@ def first_slot(exploration, believed, floor=0.0):
     return np.array(
         [
             exploration.draw(
-                believed, asked(size), np.array([[j]]), seed=0, floor=floor
+                believed, asked(size), np.array([[j]]), Terms(seed=0, floor=floor)
             ).propensity[0, 0]
             for j in range(size)
         ]

@@ -105,7 +105,7 @@ def test_exploring_pays_on_fresh_items():
     assert ucb < 0.9 * greedy
 
 
-@pytest.mark.parametrize("spec", ["shared-ucb", "hybrid-ucb:ridge=1"])
+@pytest.mark.parametrize("spec", ["shared-ucb", "hybrid-ucb"])
 def test_what_items_share_pays_on_fresh_items(spec):
     """Against single items' models with the same prior, and with their own default."""
     for seed in SEEDS:
