@@ -28,8 +28,11 @@ remember_requests = 10000     # replies kept, so that a repeated request_id repe
                               # in memory (64 MiB at most), until the API worker is replaced
 remember_events = 100000      # event ids kept, so that a repeat is answered as duplicate
 
-# A policy: MODEL-EXPLORATION with settings. Models: linear, beta. Explorations: greedy, epsilon,
-# ucb, thompson. Or "uniform". floor is the share of every slot spread over all candidates left.
+# A policy: MODEL-EXPLORATION with settings, or "uniform".
+# Models: linear, shared, hybrid, columnwise, diagonal, fourier, beta, poisson, normal, logistic,
+# bagged, groupwise, river, importance. Explorations: greedy, epsilon, softmax, ucb, kl-ucb, thompson,
+# marginal-thompson, squarecb, fastcb, exp3, bagging, top-m. Slates: sequential, plackett-luce, ruled.
+# floor is the share of every slot spread over all candidates left.
 # examination=cascade learns a slate down to its last reaction; examination=1|0.6|0.4 gives the
 # chance that each slot is looked at; half_life_seconds=86400 lets outcomes fade.
 [policies.main]
