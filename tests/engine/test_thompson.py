@@ -12,13 +12,14 @@ from engine.features import Schema
 from engine.kernels.families import BETA, GAMMA, NORMAL, STUDENT
 from engine.kernels.slates import draw_by_belief
 from engine.kernels.thompson import integrate_wins
+from engine.kernels.thompson_joint import draw_jointly
 from engine.kernels.thompson_slate import draw_once, integrate_slates
 from engine.models.base import Model, Traits
 from engine.slates.sequential import SequentialDraw
 from tests import naive
 from tests.engine.test_kernels import batch
 from tests.engine.test_weights import asked, belief
-from tests.naive import families
+from tests.naive import explore, families
 
 RNG = np.random.default_rng
 
@@ -185,6 +186,35 @@ def shared(n, *, m=5, seed=0, own=None, family="normal", **more):
     spread = np.sqrt(((rows @ factor) ** 2).sum(axis=1))
     made = belief(np.tile(mean, n), sd=np.tile(spread, n), family=family, joint=joint, **more)
     return made, (mean, rows, factor)
+
+
+def test_joint_draws_equal_their_twins():
+    rng, seed, mass, samples = RNG(31), np.uint64(4), 0.3, 12
+    offsets, item_keys, keys = batch(rng, n=25)
+    size = int(offsets[-1])
+    location, own = rng.normal(size=size) * 0.3, rng.choice([0.0, 0.4], size)
+    features, factor = rng.normal(size=(size, 3)), np.tril(rng.normal(size=(3, 3)))
+    picks, hits = np.full((25, 3), -1), np.empty((25, 3))
+    recurrence = np.empty((25, 3), dtype=np.int64)
+    given = (location, features, factor, own, offsets, item_keys, keys, seed, 2, mass, samples)
+    draw_jointly(*given, picks, hits, recurrence)
+    for i, key in enumerate(keys):
+        at = slice(offsets[i], offsets[i + 1])
+        left = list(range(offsets[i + 1] - offsets[i]))
+
+        def values(key, at=at):
+            mine = location[at], features[at], factor, own[at], item_keys[at]
+            return explore.joint_values(key, *mine)
+
+        for slot in range(3):
+            slot_key = naive.combine(4, key, 2 + slot)
+            if len(left) == 1:
+                assert (hits[i, slot], recurrence[i, slot]) == (1.0, 1)
+                continue
+            found = explore.joint_slot(slot_key, values, left, item_keys[at], mass, samples)
+            assert found[::2] == (picks[i, slot], recurrence[i, slot])
+            assert abs(found[1] - hits[i, slot]) < 1e-12
+            left.remove(found[0])
 
 
 def chances(parts, alpha, own, *, left, draws=400_000):

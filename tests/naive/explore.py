@@ -74,3 +74,36 @@ def kl_bound(mean, count, budget):
         return count * kl - budget
 
     return scipy.optimize.brentq(excess, mean, 1 - 1e-15, xtol=1e-15, rtol=1e-14)
+
+
+SERVED, ESTIMATE, RECUR, SHARED, OWN = 21, 22, 23, 24, 25
+
+
+def joint_values(key, location, features, factor, own, item_keys):
+    """One joint draw: location + features @ factor @ z + own · ε."""
+    z = [naive.normal(naive.combine(key, SHARED, c)) for c in range(len(factor))]
+    noise = [naive.normal(naive.combine(key, OWN, item)) for item in item_keys]
+    return location + features @ factor @ z + own * noise
+
+
+def joint_slot(slot_key, values, left, item_keys, mass, samples):
+    """Pick, share of hits and recurrence of a slot; ``values(key)`` is one joint draw."""
+
+    def winner(key):
+        return max(left, key=lambda j: values(key)[j])
+
+    if naive.uniform(naive.combine(slot_key, naive.EXPLORE)) < mass:
+        pick = max(
+            left, key=lambda j: naive.uniform(naive.combine(slot_key, naive.UNIFORM, item_keys[j]))
+        )
+    else:
+        pick = winner(naive.combine(slot_key, SERVED))
+    hits = [winner(naive.combine(slot_key, ESTIMATE, t)) == pick for t in range(samples)]
+    recur, share = naive.combine(slot_key, RECUR), mass / len(left)
+    by_floor = 1 + int(math.log(naive.uniform(recur)) / math.log1p(-share))
+    for trial in range(1, by_floor):
+        key = naive.combine(recur, trial)
+        believed = naive.uniform(naive.combine(key, naive.EXPLORE)) < (1 - mass) / (1 - share)
+        if believed and winner(key) == pick:
+            return pick, np.mean(hits), trial
+    return pick, np.mean(hits), by_floor
