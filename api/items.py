@@ -32,7 +32,11 @@ __all__ = [
 
 
 class ItemBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An item: its features, and when it may be shown (ms since the epoch, UTC)."""
+    """An item: its features, and when it may be shown (ms since the epoch, UTC).
+
+    Policies whose schema declares features ``of = "item"`` rank and learn by them. A feature is a
+    number, a text, a boolean or a map of numbers, such as weights of clusters.
+    """
 
     features: Features = {}
     available_from: Millis | None = None

@@ -9,6 +9,7 @@ import msgspec
 from api.decoding import decode
 from api.problems import ProblemError
 from api.service import Service
+from streams.errors import BadItemError
 from streams.events import Features
 from streams.log.base import EVENTS
 
@@ -66,13 +67,13 @@ _CONTEXT = msgspec.json.Decoder(Features)
 
 
 def item_belief(service: Service, name: str, item_id: str, context: str) -> ItemBelief:
-    """Return a policy's belief of an item at a context (JSON object of features).
+    """Return a policy's belief of an item, with its features, at a context (JSON object).
 
     Raises
     ------
     ProblemError
-        When the policy or the item is unknown, the context does not fit the policy's schema, or
-        nothing was learned yet.
+        When the policy or the item is unknown, the context or the item's features do not fit the
+        policy's schema, or nothing was learned yet.
     """
     ranker = service.ranker
     policy = ranker.policies.get(name)
@@ -91,7 +92,11 @@ def item_belief(service: Service, name: str, item_id: str, context: str) -> Item
     item = service.catalogue.item(item_id)
     if (item is None or item.deleted) and not posterior.rows([item_id])[0]:
         raise ProblemError("unknown-item", f"item {item_id!r} is not in the catalogue")
-    told = policy.item_summary(posterior, [item_id], x)
+    try:
+        z = ranker.item_rows(name, (item_id,))
+    except BadItemError as error:
+        raise ProblemError("bad-features", str(error)) from error
+    told = policy.item_summary(posterior, [item_id], x, z)
     figures = {key: float(values[0]) for key, values in told.items()}
     return ItemBelief(policy=name, item_id=item_id, view=view.version, **figures)
 

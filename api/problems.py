@@ -14,7 +14,14 @@ import msgspec
 
 from api.client import ClientError
 from engine.errors import ConfigError, SchemaError, ShapeError, SlatestreamError, SnapshotError
-from streams.errors import BadEventError, FencedError, LogError, StoreError, UnknownPoolError
+from streams.errors import (
+    BadEventError,
+    BadItemError,
+    FencedError,
+    LogError,
+    StoreError,
+    UnknownPoolError,
+)
 
 __all__ = ["KINDS", "Fault", "Kind", "Problem", "ProblemError", "problem_of"]
 
@@ -73,6 +80,7 @@ OF_ERROR: Mapping[type[SlatestreamError], str] = {
     SnapshotError: "no-state",
     ClientError: "internal",
     BadEventError: "bad-event",
+    BadItemError: "bad-features",
     FencedError: "no-state",
     LogError: "log-unavailable",
     StoreError: "no-state",

@@ -9,13 +9,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from api.problems import ProblemError
-from engine.batches import Floats, Keys
+from engine.batches import Floats, Ints, Keys
 from engine.errors import SchemaError
 from engine.features import Context, Schema
 from engine.policy import Candidates, Posterior, Requests, Slates, hash_key
 from engine.registry import make_policy
+from streams.catalogue import Catalogue
 from streams.config import EngineConfig
+from streams.events import Features
 from streams.refusals import escape
+from streams.rows import ItemRows, pick_features
 from streams.views import View
 
 __all__ = ["Ranked", "RankedSlot", "Ranker", "Reason"]
@@ -34,6 +37,8 @@ class RankedSlot(NamedTuple):
     score: float
     propensity: float
     error: float
+    method: str
+    recurrence: int | None
     reason: Reason
 
 
@@ -44,7 +49,6 @@ class Ranked(NamedTuple):
     policy_hash: str
     schema: str
     view: int
-    method: str
     slots: list[RankedSlot]
     fallback: str | None
 
@@ -52,6 +56,7 @@ class Ranked(NamedTuple):
 class _Known(NamedTuple):
     ids: tuple[str, ...]
     posterior: Posterior
+    item_change: int
     candidates: Candidates
 
 
@@ -59,9 +64,15 @@ class Ranker:
     """Ranks with the policies of a configuration.
 
     Not for several threads at once.
+
+    Parameters
+    ----------
+    catalogue
+        Holds the items' features; read while ranking, for policies that use them.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
         self.policies = {name: each.build(name) for name, each in config.policies.items()}
         self._uniform = make_policy("uniform")
         self._no_beliefs = self._uniform.derive(self._uniform.init())
@@ -69,9 +80,14 @@ class Ranker:
         self._versions = {name: policy.schema.version for name, policy in self.policies.items()}
         self._uniform_hash = self._uniform.hash
         self._state_hashes = {name: p.state_hash for name, p in self.policies.items()}
+        self._item_rows = {
+            name: ItemRows(policy.schema)
+            for name, policy in self.policies.items()
+            if policy.schema.item_features
+        }
         self._viewed: View | None = None
         self._stale: Mapping[str, str] = {}
-        self._sets: dict[str, _Known] = {}
+        self._sets: dict[tuple[str, str], _Known] = {}
         self._key = lru_cache(KEYS_KEPT)(hash_key)
 
     def encode(self, policy: str, context: Context) -> Floats:
@@ -85,6 +101,23 @@ class Ranker:
                 "bad-features", str(error), pointer=f"/context/{escape(name)}"
             ) from error
 
+    def item_rows(self, policy: str, ids: tuple[str, ...]) -> Floats | None:
+        """Item rows ``(m, e)`` for a policy, None when it reads no item features.
+
+        Raises
+        ------
+        BadItemError
+            When the features of one do not fit.
+        """
+        rows = self._item_rows.get(policy)
+        return rows.of(self._catalogue, ids) if rows else None
+
+    def shown_features(self, policy: str, item_id: str) -> Features | None:
+        """Features of an item that a policy reads; None when it reads none of any item."""
+        if policy not in self._item_rows:
+            return None
+        return pick_features(self.policies[policy].schema, self._catalogue.item(item_id))
+
     def rank(
         self,
         view: View | None,
@@ -95,46 +128,60 @@ class Ranker:
         request_id: str,
         k: int,
         pool: str | None = None,
+        pins: Mapping[int, str] | None = None,
     ) -> Ranked:
         """Rank candidates ``ids`` for one request; ``pool`` names them when they may come again.
+
+        ``pins`` are items, among the candidates, by slot.
 
         Raises
         ------
         ProblemError
             When the context does not fit the policy's schema.
+        BadItemError
+            When a candidate's features do not.
         """
         x = self.encode(name, context)
+        places = _places(ids, k, pins) if pins else None
         fallback = self.fallback(view, name)
         if view is None or fallback:
-            return self._rank_uniformly(view, ids, request_id, k, fallback or "no_view")
+            if name in self._item_rows:  # else the learner could not use what is logged
+                self.item_rows(name, ids)
+            return self._rank_uniformly(view, ids, request_id, k, places, fallback or "no_view")
         policy, posterior = self.policies[name], view.policies[name]
-        candidates = self._look_up(f"{name}/{pool}" if pool else "", posterior, ids)
-        slates = policy.rank(posterior, Requests.of(x, [request_id], [candidates]), k)
+        candidates = self._look_up(name, pool, posterior, ids)
+        slates = policy.rank(posterior, Requests.of(x, [request_id], [candidates]), k, places)
         counts = posterior.arrays["count"][candidates.rows[slates.picks[0]]]
         return Ranked(
             policy=name,
             policy_hash=self._hashes[name],
             schema=self._versions[name],
             view=view.version,
-            method=slates.method,
             slots=_slots(ids, slates, counts),
             fallback=None,
         )
 
-    def _rank_uniformly(
-        self, view: View | None, ids: tuple[str, ...], request_id: str, k: int, fallback: str
+    def _rank_uniformly(  # noqa: PLR0917
+        self,
+        view: View | None,
+        ids: tuple[str, ...],
+        request_id: str,
+        k: int,
+        places: Ints | None,
+        fallback: str,
     ) -> Ranked:
-        candidates = self._look_up("", self._no_beliefs, ids)
+        candidates = Candidates.of(self._no_beliefs, ids, self._keys(ids))
         request = Requests.of(np.ones((1, 1)), [request_id], [candidates])
-        slates = self._uniform.rank(self._no_beliefs, request, k)
-        slots = [slot._replace(reason="fallback") for slot in _slots(ids, slates, np.zeros(k))]
+        slates = self._uniform.rank(self._no_beliefs, request, k, places)
         return Ranked(
             policy="uniform",
             policy_hash=self._uniform_hash,
             schema="",
             view=view.version if view else 0,
-            method=slates.method,
-            slots=slots,
+            slots=[
+                slot if slot.reason == "pinned" else slot._replace(reason="fallback")
+                for slot in _slots(ids, slates, np.zeros(k))
+            ],
             fallback=fallback,
         )
 
@@ -155,21 +202,33 @@ class Ranker:
                 stale[name] = "policy_changed" if learned else "no_posterior"
         return stale
 
-    def _look_up(self, known_as: str, posterior: Posterior, ids: tuple[str, ...]) -> Candidates:
-        known = self._sets.get(known_as) if known_as else None
-        if known and known.ids is ids and known.posterior is posterior:
-            return known.candidates
+    def _look_up(
+        self, name: str, pool: str | None, posterior: Posterior, ids: tuple[str, ...]
+    ) -> Candidates:
+        known = self._sets.get((name, pool)) if pool else None
         same = known is not None and known.ids is ids
+        change = self._catalogue.item_change if name in self._item_rows else 0
+        fits = same and known is not None and known.item_change == change
+        if known and fits and known.posterior is posterior:
+            return known.candidates
         keys = known.candidates.keys if known and same else self._keys(ids)
-        candidates = Candidates.of(posterior, ids, keys)
-        if known_as:
+        z = known.candidates.z if known and fits else self.item_rows(name, ids)
+        candidates = Candidates.of(posterior, ids, keys, z)
+        if pool:
             if len(self._sets) >= SETS_KEPT and known is None:
                 self._sets.clear()
-            self._sets[known_as] = _Known(ids, posterior, candidates)
+            self._sets[name, pool] = _Known(ids, posterior, change, candidates)
         return candidates
 
     def _keys(self, ids: tuple[str, ...]) -> Keys:
         return np.fromiter(map(self._key, ids), dtype=np.uint64, count=len(ids))
+
+
+def _places(ids: tuple[str, ...], k: int, pins: Mapping[int, str]) -> Ints:
+    places = np.full((1, k), -1, dtype=np.int64)
+    for slot, item_id in pins.items():
+        places[0, slot] = ids.index(item_id)
+    return places
 
 
 def _slots(ids: tuple[str, ...], slates: Slates, counts: Floats) -> list[RankedSlot]:
@@ -178,13 +237,23 @@ def _slots(ids: tuple[str, ...], slates: Slates, counts: Floats) -> list[RankedS
         slates.score[0].tolist(),
         slates.propensity[0].tolist(),
         slates.error[0].tolist(),
+        slates.methods()[0],
+        slates.recurrence[0].tolist(),
         slates.greedy[0].tolist(),
         counts.tolist(),
         strict=True,
     )
     return [
-        RankedSlot(ids[pick], score, propensity, error, _reason(greedy=greedy, count=count))
-        for pick, score, propensity, error, greedy, count in rows
+        RankedSlot(
+            ids[pick],
+            score,
+            propensity,
+            error,
+            method,
+            recurrence or None,
+            "pinned" if method == "pinned" else _reason(greedy=greedy, count=count),
+        )
+        for pick, score, propensity, error, method, recurrence, greedy, count in rows
     ]
 
 

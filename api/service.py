@@ -131,7 +131,7 @@ class Service:
     def _load_kernels(self) -> None:
         try:
             count = warm_up()
-            self._ranker = Ranker(self.config)
+            self._ranker = Ranker(self.config, self.catalogue)
         except Exception:
             logger.exception("kernels cannot be loaded; the service stays unready")
         else:

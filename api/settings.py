@@ -24,7 +24,7 @@ from pydantic_settings import (
 
 from engine.errors import ConfigError, suggest
 
-__all__ = ["DEFAULT_FILE", "KeySettings", "Settings", "read_settings"]
+__all__ = ["DEFAULT_FILE", "DriftSettings", "KeySettings", "Settings", "read_settings"]
 
 DEFAULT_FILE = Path("slatestream.toml")
 PREFIX = "SLATESTREAM_"
@@ -43,11 +43,22 @@ class KeySettings(_Table):
     sha256: str = Field(pattern=r"^[0-9a-fA-F]{64}$")
 
 
+class DriftSettings(_Table):
+    """How a policy's rewards are watched, and what is done when they fall: `engine.drift.Drift`."""
+
+    detector: Literal["adwin", "page-hinkley"] = "adwin"
+    action: Literal["reset", "decay"] = "reset"
+    halvings: int = 1
+    delta: float | None = None
+    threshold: float | None = None
+
+
 class PolicySettings(_Table):
-    """A policy: ``name`` or ``name:key=value,…`` and the features it reads."""
+    """A policy: ``name`` or ``name:key=value,…``, the features it reads, and its watch."""
 
     spec: str
     features: tuple[dict[str, Any], ...] = ()
+    drift: DriftSettings | None = None
 
 
 class RecommenderSettings(_Table):
@@ -191,6 +202,8 @@ def _explain(error: pydantic.ValidationError) -> str:
 
 
 def _fields_at(location: Sequence[int | str]) -> list[str]:
+    if location[:1] == ("policies",) and location[2:3] == ("drift",):
+        return list(DriftSettings.model_fields)
     tables: dict[object, type[BaseModel]] = {
         "keys": KeySettings,
         "policies": PolicySettings,

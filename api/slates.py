@@ -12,10 +12,10 @@ from msgspec import Meta
 
 from api.decoding import decode
 from api.problems import ProblemError
-from api.ranking import Ranked, Reason
+from api.ranking import Ranked, Ranker, Reason
 from api.service import Service
 from streams.catalogue import CandidateSet
-from streams.errors import UnknownPoolError
+from streams.errors import BadItemError, UnknownPoolError
 from streams.events import Features, Id, Impression, ShownItem, encode_event
 from streams.log.base import EVENTS
 from streams.refusals import escape
@@ -25,11 +25,16 @@ __all__ = ["SlateReply", "SlateRequest", "Slot", "make_slate"]
 MAX_CANDIDATES = 100_000
 MAX_K = 1000
 
+SlotNumber = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,2})(?![\s\S])")]
+
 
 class SlateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request for a slate of ``k`` items of one ``pool``, or of explicit ``candidates``.
 
-    ``context`` overlays the user's features of the catalogue. ``request_id`` seeds the draw;
+    ``context`` overlays the user's features of the catalogue; a feature is a number, a text, a
+    boolean or a map of numbers, such as weights of clusters. ``exclude`` leaves candidates out;
+    ``pins`` puts candidates into slots (from 0), ``{"0": "item"}``: those slots have propensity 1,
+    no other shows their items, and evaluation leaves them out. ``request_id`` seeds the draw;
     repeating it with the same body repeats the reply without logging it again, as long as the
     API worker that answered it lives and remembers it (``remember_requests``); later the reply
     may be another slate, of which the learner takes the first alone.
@@ -43,15 +48,18 @@ class SlateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pool: Id | None = None
     candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_CANDIDATES)] | None = None
     exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_CANDIDATES)] = ()
+    pins: Annotated[dict[SlotNumber, Id], Meta(max_length=MAX_K)] = {}
     request_id: Id | None = None
     dry_run: bool = False
 
 
-class Slot(msgspec.Struct, frozen=True, kw_only=True):
+class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One item shown.
 
-    ``propensity`` is its probability given the slots before it, got by ``method`` and off by no
-    more than ``error`` (0 when exact, the bound of a quadrature).
+    ``propensity`` is its probability given the slots before it, got by ``method`` and off by
+    ``error``: 0 when exact or pinned, the bound of a quadrature, the standard error of a
+    monte_carlo estimate. The latter comes with ``recurrence``, the draws until the item came
+    again: its mean is 1 / probability, which the reciprocal of an estimate is not.
     """
 
     item_id: str
@@ -61,6 +69,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     error: float
     method: str
     reason: Reason
+    recurrence: int | None = None
 
 
 class SlateReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +118,9 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
         )
     now_ms = service.log.now_ms()
     found = _find_candidates(service, request, now_ms)
+    pins = {int(slot): item_id for slot, item_id in request.pins.items()}
+    if pins:
+        _check_pins(pins, request.k, found)
     context = _context(service, request)
     again = None if request.exclude else request.pool
     try:
@@ -120,11 +132,15 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
             request_id=request_id,
             k=request.k,
             pool=again,
+            pins=pins,
         )
     except ProblemError as error:
         raise _blame_user(request, error) from error
+    except BadItemError as error:
+        where = "/pool" if request.pool else _candidate(request, error.item_id)
+        raise ProblemError("bad-features", str(error), pointer=where) from error
     if not request.dry_run:
-        shown = _shown(ranked)
+        shown = _shown(service.ranker, recommender.policy, ranked)
         impression = Impression(
             ts=now_ms,
             request_id=request_id,
@@ -179,6 +195,26 @@ def _find_candidates(service: Service, request: SlateRequest, now_ms: int) -> Ca
     return found
 
 
+def _check_pins(pins: dict[int, str], k: int, found: CandidateSet) -> None:
+    seen: dict[str, int] = {}
+    known = set(found.ids)
+    for slot, item_id in sorted(pins.items()):
+        told = None
+        if slot >= k:
+            told = f"slot {slot} is pinned and k is {k}; count slots from 0"
+        elif item_id not in known:
+            told = f"item {item_id!r} is pinned and no candidate just now; pin candidates"
+        elif item_id in seen:
+            told = f"item {item_id!r} is pinned to slot {seen[item_id]} too; pin it once"
+        if told:
+            raise ProblemError("bad-request", told, pointer=f"/pins/{slot}", code="pin")
+        seen[item_id] = slot
+
+
+def _candidate(request: SlateRequest, item_id: str) -> str:
+    return f"/candidates/{(request.candidates or ()).index(item_id)}"
+
+
 def _context(service: Service, request: SlateRequest) -> Features:
     user = service.catalogue.user(request.user_id) if request.user_id else None
     return {**user.features, **request.context} if user else request.context
@@ -193,14 +229,17 @@ def _blame_user(request: SlateRequest, error: ProblemError) -> ProblemError:
     return ProblemError(error.kind, detail, pointer="/user_id")
 
 
-def _shown(ranked: Ranked) -> tuple[ShownItem, ...]:
+def _shown(ranker: Ranker, policy: str, ranked: Ranked) -> tuple[ShownItem, ...]:
+    """Slots as they are logged, with the features that the recommender's own policy learns by."""
     return tuple(
         ShownItem(
             item_id=slot.item_id,
             propensity=slot.propensity,
-            method=ranked.method,
+            method=slot.method,
             error=slot.error,
             score=slot.score,
+            features=ranker.shown_features(policy, slot.item_id),
+            recurrence=slot.recurrence,
         )
         for slot in ranked.slots
     )
@@ -209,8 +248,9 @@ def _shown(ranked: Ranked) -> tuple[ShownItem, ...]:
 def _count(service: Service, recommender: str, ranked: Ranked) -> None:
     metrics = service.metrics
     metrics.slates.labels(recommender, ranked.fallback or "").inc()
-    for reason, slots in Counter(slot.reason for slot in ranked.slots).items():
-        metrics.slots.labels(recommender, ranked.method, reason).inc(slots)
+    counted = Counter((slot.method, slot.reason) for slot in ranked.slots)
+    for (method, reason), slots in counted.items():
+        metrics.slots.labels(recommender, method, reason).inc(slots)
 
 
 def _reply(
@@ -223,8 +263,9 @@ def _reply(
             score=each.score,
             propensity=each.propensity,
             error=each.error,
-            method=ranked.method,
+            method=each.method,
             reason=each.reason,
+            recurrence=each.recurrence,
         )
         for slot, each in enumerate(ranked.slots)
     )

@@ -365,6 +365,11 @@ class Slates:
         if self.recurrence is None:
             object.__setattr__(self, "recurrence", np.zeros(self.picks.shape, dtype=np.int64))
 
+    @property
+    def unbiased(self) -> Floats:
+        """Propensities whose reciprocals are unbiased, ``(n, k)``: of an estimate, 1 / draws."""
+        return np.where(self.recurrence > 0, 1.0 / np.maximum(self.recurrence, 1), self.propensity)
+
     def methods(self) -> list[list[str]]:
         """Name the method of every slot, ``(n, k)``."""
         return [["pinned" if pin else self.method for pin in row] for row in self.pinned.tolist()]

@@ -43,6 +43,7 @@ Ints = NDArray[np.int64]
 
 INTERCEPT = "intercept"
 LARGEST = 1e300
+HEAVIEST = 1e6  # products of four such weights stay far from overflow
 MAX_COLUMNS = 100_000
 
 
@@ -103,7 +104,7 @@ class Categorical:
 
     def meaning(self, column: str) -> object:
         """What a column's entries mean: a value added later leaves the others' as they were."""
-        return (column, "categorical")
+        return (column, "categorical", self.of)
 
     def encode(self, value: FeatureValue) -> list[float]:
         """Entries of the feature's columns; raises ``SchemaError``."""
@@ -116,7 +117,8 @@ class Categorical:
 class Clusters:
     """Weights of a few of ``count`` clusters: ``{"17": 0.6, "3": 0.4}``, or one cluster's number.
 
-    What is not named weighs 0. Source of the use: Diag-LinUCB, arXiv 2307.15893.
+    What is not named weighs 0; weights lie within ±1e6. Source of the use: Diag-LinUCB, arXiv
+    2307.15893.
     """
 
     name: str
@@ -136,7 +138,7 @@ class Clusters:
 
     def meaning(self, column: str) -> object:
         """What a column's entries mean: clusters added later leave the others as they were."""
-        return (column, "clusters")
+        return (column, "clusters", self.of)
 
     def encode(self, value: FeatureValue) -> list[float]:
         """Entries of the feature's columns; raises ``SchemaError``."""
@@ -145,13 +147,13 @@ class Clusters:
             return entries
         named = value if isinstance(value, Mapping) else {str(value): 1.0}
         for number, weight in named.items():
-            known = number.isascii() and number.isdigit() and int(number) < self.count
-            if not known or isinstance(weight, str) or not abs(weight) <= LARGEST:
+            place = _cluster(number, self.count)
+            if place is None or not isinstance(weight, int | float) or not abs(weight) <= HEAVIEST:
                 raise SchemaError(
                     f"feature {self.name!r} has {number!r}: {weight!r}; give numbers of clusters "
-                    f"below {self.count} with finite weights"
+                    f"below {self.count} with weights within ±{HEAVIEST:.0e}"
                 )
-            entries[int(number)] = float(weight)
+            entries[place] = float(weight)
         return entries
 
 
@@ -277,6 +279,11 @@ class Schema:
         return list(range(start, start + len(found.columns)))
 
     @cached_property
+    def item_features(self) -> tuple[str, ...]:
+        """Names of the features that belong to the item."""
+        return tuple(feature.name for feature in self._bases if feature.of == "item")
+
+    @cached_property
     def version(self) -> str:
         """Sixteen hex digits that change when any feature does."""
         return hashlib.sha256(msgspec.json.encode(self.to_list())).hexdigest()[:16]
@@ -348,6 +355,13 @@ class Schema:
             places = [i for name in feature.names or numeric for i in self.places(name)]
             return [(i, j) for at, i in enumerate(places) for j in places[at:]]
         return []
+
+
+def _cluster(number: str, count: int) -> int | None:
+    """Number of a cluster, None when it is none: written one way only, or one could count twice."""
+    written = number.isascii() and number.isdigit() and len(number) <= len(str(count))
+    place = int(number) if written else count
+    return place if place < count and str(place) == number else None
 
 
 def _encode(side: _Side, rows: Sequence[Context], first: list[float]) -> Floats:

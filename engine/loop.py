@@ -1,16 +1,17 @@
 """Decide and learn, event by event, at the speed of compiled code.
 
 For worlds and tables where every arm's reward is known, so that a run needs nothing from outside
-between two events. The policy is a disjoint linear one: the same sums as `DisjointLinear` and the
+between two events. `LinearLoop` is a disjoint linear policy: the sums of `DisjointLinear` and the
 same choices, with means and inverses kept up to date instead of derived anew. They are derived
 from the sums again on a fixed grid of events, so that rounding does not pile up.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,13 +19,18 @@ from engine.batches import Floats, Ints, Keys, hash_key
 from engine.errors import ConfigError, ShapeError
 from engine.kernels import loop as kernels
 from engine.kernels.linear import derive_ridge
-from engine.kernels.loop import bound_widths, decide_densely, decide_lazily
+from engine.kernels.loop import (
+    bound_widths,
+    decide_columnwise,
+    decide_densely,
+    decide_lazily,
+)
 from engine.kernels.random import fold_keys
 from engine.kernels.sums import add_rows, update_gram
-from engine.models.linear import DisjointLinear
+from engine.models.ridge import check_ridge, flat_prior
 from engine.state import State
 
-__all__ = ["LinearLoop", "LoopResult", "run_linear"]
+__all__ = ["ColumnwiseLoop", "LinearLoop", "LoopResult", "LoopSettings", "run_linear"]
 
 LoopKind = Literal["greedy", "ucb", "thompson", "squarecb"]
 KINDS = {
@@ -51,71 +57,63 @@ class LoopResult:
     dense_share: float  # of events for which every width was evaluated
 
 
-class LinearLoop:
-    """A disjoint linear policy that decides and learns.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopSettings:
+    """How a loop chooses.
 
     Parameters
     ----------
-    d, items
-        Columns of a context row, and the arms.
     exploration
         ``greedy``, ``ucb``, ``thompson`` (a fresh draw of every arm) or ``squarecb`` (inverse gap
         weighting with γ = gamma · √t).
     alpha
         Width of UCB and Thompson.
     ridge
-        As in `DisjointLinear`: the prior's precision is ``ridge · d``.
+        The prior's precision is ``ridge · d``, as in `DisjointLinear`.
     floor
         Probability of a uniform pick.
-    prune
-        Bound widths where that pays; False evaluates every width of every event. The picks are
-        the same.
     """
 
-    def __init__(
-        self,
-        d: int,
-        items: int | Sequence[str],
-        *,
-        exploration: LoopKind = "ucb",
-        alpha: float = 0.35,
-        ridge: float = 0.01,
-        gamma: float = 10.0,
-        floor: float = 0.0,
-        seed: int = 0,
-        prune: bool = True,
-    ) -> None:
-        if exploration not in KINDS:
-            raise ConfigError(f"exploration is {exploration!r}; give one of {', '.join(KINDS)}")
-        if not (0 <= alpha < np.inf and 0 <= gamma < np.inf and 0 <= floor <= 1):
+    exploration: LoopKind = "ucb"
+    alpha: float = 0.35
+    ridge: float = 0.01
+    gamma: float = 10.0
+    floor: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ridge(self.ridge)
+        if self.exploration not in KINDS:
             raise ConfigError(
-                f"alpha, gamma and floor are {(alpha, gamma, floor)}; give numbers of 0 or more, "
-                "and a floor of at most 1"
+                f"exploration is {self.exploration!r}; give one of {', '.join(KINDS)}"
             )
+        given = (self.alpha, self.gamma, self.floor)
+        if not (0 <= given[0] < np.inf and 0 <= given[1] < np.inf and 0 <= given[2] <= 1):
+            raise ConfigError(
+                f"alpha, gamma and floor are {given}; give numbers of 0 or more, and a floor of "
+                "at most 1"
+            )
+
+    @property
+    def kind(self) -> int:
+        """Number of the exploration in the kernels; without width it is greedy."""
+        alike = self.exploration in {"ucb", "thompson"} and not self.alpha
+        return kernels.GREEDY if alike else KINDS[self.exploration]
+
+
+class Loop(ABC):
+    """A policy of ``items`` arms over context rows of ``d`` columns, that decides and learns."""
+
+    def __init__(self, d: int, items: int | Sequence[str], settings: LoopSettings) -> None:
         ids = [f"arm-{i}" for i in range(items)] if isinstance(items, int) else list(items)
         if d < 1 or not ids:
             raise ShapeError(f"d is {d} and there are {len(ids)} items; give 1 or more of both")
         self.item_ids = ids
-        precision = DisjointLinear(ridge=ridge).ridge * d
-        self._prior = precision * np.eye(d)[np.triu_indices(d)]
-        self._kind = KINDS[exploration] if alpha or exploration == "squarecb" else kernels.GREEDY
-        self._settings = np.array([alpha, gamma, floor, 0.0])
-        self._seed = np.uint64(seed)
+        self._kind = settings.kind
+        self._settings = np.array([settings.alpha, settings.gamma, settings.floor, 0.0])
+        self._seed = np.uint64(settings.seed)
         self._item_keys = np.array([hash_key(item_id) for item_id in ids], dtype=np.uint64)
-        m, pairs = len(ids), d * (d + 1) // 2
-        self._gram, self._moment = np.zeros((m, pairs)), np.zeros((m, d))
-        self._reward, self._square = np.zeros(m), np.zeros(m)
-        self._theta = np.zeros((d, m))
-        self._covariance = np.tile(np.eye(d) / precision, (m, 1, 1))
-        self._roots = np.stack([np.eye(d)] * 3)
-        self._reach = np.full((2, m), np.sqrt(1.0 / precision) * (1.0 + 1e-9))
-        self._counts, self._derived_at = np.zeros((2, m), np.int64), np.zeros(m, np.int64)
-        self._columns: Floats | None = None  # the covariance, packed, arms innermost, while dense
-        self._forms, self._patience, self._wait = 0, 1, 0
-        self._has_widths = self._kind in {kernels.UCB, kernels.THOMPSON}
-        if not prune and self._has_widths:
-            self._evaluate_all()
-            self._patience = self._wait = np.iinfo(np.int64).max
+        self._theta = np.zeros((d, len(ids)))
 
     @property
     def events(self) -> int:
@@ -139,22 +137,61 @@ class LinearLoop:
         if not (np.isfinite(x).all() and np.isfinite(rewards).all()):
             raise ShapeError("x or rewards hold a value that is not finite")
         n, before = len(x), self.events
-        picks, forms, dense, start = np.empty(n, dtype=np.int64), 0, 0, 0
+        picks, exact, dense, start = np.empty(n, dtype=np.int64), 0, 0, 0
         while start < n:
             stop = min(n, start + BLOCK - self.events % BLOCK)
             part = slice(start, stop)
             keys = fold_keys(self._seed, np.arange(before + start, before + stop, dtype=np.uint64))
-            found = self._decide(x[part], rewards[part], keys, picks[part])
-            forms += found
-            dense += (stop - start) * (self._columns is not None)
-            self._forms += found
-            self._learn(x[part], rewards[part], picks[part])
+            widths = self._step(x[part], rewards[part], keys, picks[part])
+            exact += widths
+            dense += (stop - start) * (widths == (stop - start) * m)
+            self._settings[3] += stop - start
             start = stop
-        earned = rewards[np.arange(n), picks]
-        share = forms / max(n * m, 1)
         return LoopResult(
-            picks=picks, rewards=earned, exact_share=share, dense_share=dense / max(n, 1)
+            picks=picks,
+            rewards=rewards[np.arange(n), picks],
+            exact_share=exact / max(n * m, 1),
+            dense_share=dense / max(n, 1),
         )
+
+    @abstractmethod
+    def _step(self, x: Floats, rewards: Floats, keys: Keys, picks: Ints) -> int:
+        """Decide and learn a block. Writes: picks. Returns how many widths it evaluated."""
+
+
+class LinearLoop(Loop):
+    """A disjoint linear policy that decides and learns.
+
+    Parameters
+    ----------
+    d, items
+        Columns of a context row, and the arms.
+    prune
+        Bound widths where that pays; False evaluates every width of every event. The picks are
+        the same.
+    settings
+        See `LoopSettings`.
+    """
+
+    def __init__(
+        self, d: int, items: int | Sequence[str], *, prune: bool = True, **settings: Any
+    ) -> None:
+        given = LoopSettings(**settings)
+        super().__init__(d, items, given)
+        precision, m = given.ridge * d, len(self.item_ids)
+        self._prior = flat_prior(precision, d)
+        self._gram, self._moment = np.zeros((m, len(self._prior))), np.zeros((m, d))
+        self._reward, self._square = np.zeros(m), np.zeros(m)
+        self._covariance = np.tile(np.eye(d) / precision, (m, 1, 1))
+        self._roots = np.stack([np.eye(d)] * 3)
+        self._reach = np.full((2, m), np.sqrt(1.0 / precision) * (1.0 + 1e-9))
+        self._counts, self._derived_at = np.zeros((2, m), np.int64), np.zeros(m, np.int64)
+        self._columns: Floats | None = None  # the covariance, packed, arms innermost, while dense
+        self._forms, self._patience, self._wait = 0, 1, 0
+        self._has_widths = self._kind in {kernels.UCB, kernels.THOMPSON}
+        if not prune and self._has_widths:
+            self._evaluate_all()
+            self._patience = self._wait = np.iinfo(np.int64).max
 
     def state(self) -> State:
         """Return the sums, as `DisjointLinear` keeps them."""
@@ -173,6 +210,18 @@ class LinearLoop:
         )
         return state
 
+    def _step(self, x: Floats, rewards: Floats, keys: Keys, picks: Ints) -> int:
+        widths = self._decide(x, rewards, keys, picks)
+        self._forms += widths
+        self._learn(x, rewards, picks)
+        blocks, rest = divmod(self.events + len(x), BLOCK)
+        if not rest:
+            self._derive_stale()
+            self._choose_kernel()
+            if blocks in WHITENED and self._columns is None:
+                self._whiten(self.events + len(x))
+        return widths
+
     def _decide(self, x: Floats, rewards: Floats, keys: Keys, picks: Ints) -> int:
         given = (self._kind, x, rewards, keys, self._item_keys, self._settings, self._theta)
         if self._columns is not None:
@@ -183,18 +232,11 @@ class LinearLoop:
         )
 
     def _learn(self, x: Floats, rewards: Floats, picks: Ints) -> None:
-        """Add the block to the sums; at a block's end derive stale inverses anew."""
+        """Add the block to the sums."""
         reward, ones = rewards[np.arange(len(x)), picks], np.ones(len(x))
         update_gram(self._gram, self._moment, picks, x, reward, ones)
         add_rows(self._reward, picks, reward)
         add_rows(self._square, picks, reward * reward)
-        self._settings[3] += len(x)
-        blocks, rest = divmod(self.events, BLOCK)
-        if not rest:
-            self._derive_stale()
-            self._choose_kernel()
-            if blocks in WHITENED and self._columns is None:
-                self._whiten()
 
     def _derive_stale(self) -> None:
         arms = np.flatnonzero(self._counts[0] - self._derived_at >= STALE)
@@ -232,9 +274,9 @@ class LinearLoop:
         upper = np.triu_indices(len(self._theta))
         self._columns = np.ascontiguousarray(self._covariance[:, upper[0], upper[1]].T)
 
-    def _whiten(self) -> None:
+    def _whiten(self, events: int) -> None:
         """Bound widths by the contexts' own second moments, which fit better than a sphere."""
-        moments = _unpack(self._gram.sum(axis=0)[None, :] / self.events, len(self._theta))[0]
+        moments = _unpack(self._gram.sum(axis=0)[None, :] / events, len(self._theta))[0]
         moments[np.diag_indices_from(moments)] += 1e-6 * np.trace(moments) / len(moments) + 1e-300
         root = np.linalg.cholesky(moments)
         self._roots[1:] = root, np.linalg.inv(root)
@@ -249,28 +291,20 @@ def _unpack(packed: Floats, d: int) -> Floats:
     return full
 
 
-def run_linear(
-    x: Floats,
-    rewards: Floats,
-    *,
-    exploration: LoopKind = "ucb",
-    alpha: float = 0.35,
-    ridge: float = 0.01,
-    gamma: float = 10.0,
-    floor: float = 0.0,
-    seed: int = 0,
-    prune: bool = True,
-) -> LoopResult:
+class ColumnwiseLoop(Loop):
+    """A `ColumnwiseLinear` policy that decides and learns; ``settings`` are `LoopSettings`."""
+
+    def __init__(self, d: int, items: int | Sequence[str], **settings: Any) -> None:
+        given = LoopSettings(**settings)
+        super().__init__(d, items, given)
+        self._variance = np.full(self._theta.T.shape, 1.0 / (given.ridge * d))
+        self._reach = np.sqrt(self._variance[:, 0])
+
+    def _step(self, x: Floats, rewards: Floats, keys: Keys, picks: Ints) -> int:
+        given = (self._kind, x, rewards, keys, self._item_keys, self._settings)
+        return decide_columnwise(*given, self._theta, self._variance, self._reach, picks)
+
+
+def run_linear(x: Floats, rewards: Floats, *, prune: bool = True, **settings: Any) -> LoopResult:
     """Run a new `LinearLoop` over events ``x (n, d)`` with every arm's ``rewards (n, K)``."""
-    loop = LinearLoop(
-        x.shape[1],
-        rewards.shape[1],
-        exploration=exploration,
-        alpha=alpha,
-        ridge=ridge,
-        gamma=gamma,
-        floor=floor,
-        seed=seed,
-        prune=prune,
-    )
-    return loop.run(x, rewards)
+    return LinearLoop(x.shape[1], rewards.shape[1], prune=prune, **settings).run(x, rewards)

@@ -144,6 +144,7 @@ class Policy:
                 f"({self.width}, {len(self.schema.item_columns)})"
             )
         latest = int(outcomes.time_ms.max(initial=state.landmark))
+        state.ensure_rows(outcomes.item_ids)  # also of items in slots that were not looked at
         outcomes = self.examination.apply(outcomes)
         for part in self._segments(state, outcomes):
             rows = state.ensure_rows(part.item_ids)

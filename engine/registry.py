@@ -14,9 +14,14 @@ import msgspec
 
 from engine.clicks import Examination
 from engine.errors import ConfigError, suggest
+from engine.exploration.bagging import Bagging
 from engine.exploration.base import Exploration
+from engine.exploration.exp3 import Exp3
 from engine.exploration.index import UCB, Epsilon, Greedy
-from engine.exploration.thompson import Thompson
+from engine.exploration.inverse_gap import FastCB, SquareCB
+from engine.exploration.kl_ucb import KLUCB
+from engine.exploration.thompson import MarginalThompson, Thompson
+from engine.exploration.weighted import Softmax, TopM
 from engine.features import Schema
 from engine.models.bagged import BaggedLinear
 from engine.models.base import Model
@@ -34,6 +39,8 @@ from engine.models.river import River
 from engine.models.shared import SharedLinear
 from engine.policy import Policy
 from engine.slates.base import SlateRule
+from engine.slates.plackett_luce import PlackettLuce
+from engine.slates.ruled import RuledDraw
 from engine.slates.sequential import SequentialDraw
 
 __all__ = ["make_policy", "policy_names"]
@@ -59,9 +66,19 @@ EXPLORATIONS: dict[str, type[Exploration]] = {
     "epsilon": Epsilon,
     "ucb": UCB,
     "thompson": Thompson,
+    "marginal-thompson": MarginalThompson,
+    "softmax": Softmax,
+    "kl-ucb": KLUCB,
+    "squarecb": SquareCB,
+    "fastcb": FastCB,
+    "exp3": Exp3,
+    "top-m": TopM,
+    "bagging": Bagging,
 }
 SLATES: dict[str, type[SlateRule]] = {
     "sequential": SequentialDraw,
+    "plackett-luce": PlackettLuce,
+    "ruled": RuledDraw,
 }
 COMMON = {
     "slate": str,

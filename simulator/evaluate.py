@@ -66,11 +66,15 @@ def evaluate(
 
 
 def weigh(log: SlateLog, target: Floats, *, clip: float = 10.0) -> WeightedSums:
-    """Sum up a target's propensities ``(n, k)`` on a log, clustered by user where known."""
+    """Sum up a target's propensities ``(n, k)`` on a log, clustered by user where known.
+
+    A pinned slot is filled alike under every policy: its weight is 1, its reward is left out.
+    """
     sums = WeightedSums(log.items.shape[1], clip=clip)
     if len(log):
-        weight: Floats = np.cumprod(target / log.propensity, axis=1, dtype=np.float64)
-        sums.add(weight, log.reward, sampling=log.sampling, shown=log.shown, cluster=log.users)
+        ratio = np.where(log.pinned, 1.0, target * log.inverse)
+        weight: Floats = np.cumprod(ratio, axis=1, dtype=np.float64)
+        sums.add(weight, log.earned, sampling=log.sampling, shown=log.shown, cluster=log.users)
     return sums
 
 
@@ -100,7 +104,13 @@ def _evaluate(  # noqa: PLR0917
 
 
 def _caveats(log: SlateLog) -> list[str]:
-    """What the intervals take for granted."""
-    if log.format != "events":
-        return []
-    return ["intervals are by the delta method, which assumes a logging policy that had settled"]
+    """What the intervals take for granted, and what the value leaves out."""
+    told = []
+    if log.format == "events":
+        told.append(
+            "intervals are by the delta method, which assumes a logging policy that had settled"
+        )
+    if log.pinned.any():
+        share = log.pinned.sum() / max(int((log.items >= 0).sum()), 1)
+        told.append(f"{share:.1%} of the slots were pinned by requests: their rewards are left out")
+    return told

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.batches import Floats
 from simulator.logs import SlateLog
 
 __all__ = ["Finding", "LogHealth", "check_log"]
@@ -45,7 +44,6 @@ class LogHealth:
 def check_log(log: SlateLog) -> LogHealth:
     """Check schema, duplicates, propensities, mean weight, support, determinism and maturity."""
     shown = log.items >= 0
-    left = np.where(shown, log.choices[:, None] - np.arange(log.items.shape[1]), 1)
     findings = [
         _check_schema(log),
         _check_duplicates(log),
@@ -54,10 +52,10 @@ def check_log(log: SlateLog) -> LogHealth:
     ]
     deterministic = 0.0
     if len(log):
-        certain = (log.propensity >= CERTAIN)[shown & (left > 1)]
+        certain = (log.propensity >= CERTAIN)[log.chosen & (log.left > 1)]
         deterministic = float(certain.mean()) if len(certain) else 0.0
         findings += [
-            _check_mean_weight(log, left),
+            _check_mean_weight(log),
             _check_items(log),
             _check_support(log),
             _check_determinism(deterministic),
@@ -71,7 +69,7 @@ def check_log(log: SlateLog) -> LogHealth:
         slates=len(log),
         slots=int(shown.sum()),
         items=len(log.item_ids),
-        mean_reward=float(np.average(log.reward.sum(axis=1), weights=log.sampling))
+        mean_reward=float(np.average(log.earned.sum(axis=1), weights=log.sampling))
         if len(log)
         else None,
         deterministic=deterministic,
@@ -141,10 +139,11 @@ def _check_maturity(log: SlateLog) -> Finding:
     )
 
 
-def _check_mean_weight(log: SlateLog, left: Floats) -> Finding:
+def _check_mean_weight(log: SlateLog) -> Finding:
     """The mean weight of a uniform policy is 1 when the stated propensities are right."""
-    shown = log.items >= 0
-    weight = (1.0 / (log.propensity * left))[shown]
+    weight = (log.inverse / log.left)[log.chosen]
+    if not len(weight):
+        return Finding(check="mean weight", status="warn", detail="every slot was pinned")
     error = float(weight.std() / np.sqrt(len(weight)))
     mean = float(weight.mean())
     off = abs(mean - 1.0)
@@ -159,13 +158,15 @@ def _check_mean_weight(log: SlateLog, left: Floats) -> Finding:
 
 def _check_items(log: SlateLog) -> Finding:
     """Each item is shown as often as its own propensities say: E[1{shown} / p] is 1."""
-    first, items = log.propensity[:, 0], len(log.item_ids)
+    free, items = log.chosen[:, 0], len(log.item_ids)
+    first, inverse = log.items[free, 0], log.inverse[free, 0]
     offered = np.zeros(items)
-    for candidates, rows in log.candidates.groups(log.candidate_set):
+    for candidates, rows in log.candidates.groups(log.candidate_set[free]):
         offered[candidates] += len(rows)
-    total = np.bincount(log.items[:, 0], 1.0 / first, items)
-    squares = np.bincount(log.items[:, 0], 1.0 / first**2, items)
-    seen = np.bincount(log.items[:, 0], minlength=items)
+    np.subtract.at(offered, log.items[free][log.pinned[free]], 1)  # no other slot shows those
+    total = np.bincount(first, inverse, items)
+    squares = np.bincount(first, inverse**2, items)
+    seen = np.bincount(first, minlength=items)
     tested = np.flatnonzero((seen >= 30) & (offered > 0))
     mean = total[tested] / offered[tested]
     error = np.sqrt(np.maximum(squares[tested] / offered[tested] - mean**2, 0) / offered[tested])
@@ -182,7 +183,7 @@ def _check_items(log: SlateLog) -> Finding:
 
 
 def _check_support(log: SlateLog) -> Finding:
-    seen = set(np.unique(log.items[log.items >= 0]))
+    seen = set(np.unique(log.items[log.chosen]))
     offered = set(np.unique(np.concatenate(log.candidates.sets))) if log.candidates.sets else set()
     never = sorted(offered - seen)
     return Finding(

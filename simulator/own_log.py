@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.batches import Ints
-from engine.errors import ConfigError
+from engine.batches import Floats, Ints
+from engine.errors import ConfigError, SchemaError
 from engine.features import Schema
-from simulator.logs import CandidateSets, Progress, SlateLog
+from simulator.logs import Progress, SlateLog
+from simulator.offers import ITEM_MISFIT, Offers, UnusableError
 from streams.catalogue import Catalogue
 from streams.config import EngineConfig
-from streams.errors import BadEventError, UnknownPoolError
+from streams.errors import BadEventError
 from streams.events import Event, Impression, decode_event
 from streams.join import Joiner, JoinPoint
 from streams.log.base import EVENTS, EventLog, Record
@@ -23,6 +24,7 @@ __all__ = ["open_log", "read_events", "read_own_log"]
 
 BATCH = 5000
 WAITING = "reward window open"
+MISFIT = "context does not fit the schema"
 EXAMPLES = 3
 
 
@@ -72,7 +74,7 @@ class _Slate(NamedTuple):
     offset: int
     stamp: int
     impression: Impression
-    rewards: dict[int, tuple[float, int]]  # by slot: reward, and the offset that settled it
+    rewards: dict[int, tuple[float, int, int]]  # by slot: reward, offset that settled it, last
 
     @property
     def final(self) -> bool:
@@ -100,13 +102,14 @@ class _Reader:
         self._joiner.add(record, event)
         if isinstance(event, Impression) and self._count_repeated() == repeated:
             if self._joiner.dead:
-                self._exclude("context does not fit the schema", f"offset {record.offset}")
+                inside = self._joiner.dead[-1].pointer.startswith("/slate")
+                self._exclude(ITEM_MISFIT if inside else MISFIT, f"offset {record.offset}")
             else:
                 self._slates[record.offset] = _Slate(record.offset, record.stamp, event, {})
         for outcome in self._joiner.outcomes:
             rewards = self._slates[outcome.opened].rewards
             for slot, reward in zip(outcome.slots, outcome.reward, strict=True):
-                rewards[slot] = (reward, record.offset)
+                rewards[slot] = (reward, record.offset, outcome.last)
         self._joiner.outcomes.clear()
         self._joiner.mark_committed()
 
@@ -114,54 +117,43 @@ class _Reader:
         return self._joiner.counts.by_type.get("impression", {}).get("duplicate", 0)
 
     def columns(self, catalogue: Catalogue, source: str) -> SlateLog:
-        sets, number = CandidateSets(), dict[str, int]()
-        kept, set_of = [], []
-        before: tuple[str, ...] | None = None
-        offers: frozenset[str] = frozenset()
-        same = 0
-        for slate in self._slates.values():
-            candidates = self._candidates(catalogue, slate)
-            if candidates is None:
+        usable = [slate for slate in self._slates.values() if self._usable(slate)]
+        schema = self._schema([slate.impression for slate in usable])
+        offers = Offers(catalogue, schema)
+        kept: list[_Slate] = []
+        set_of: list[int] = []
+        rows: list[Floats] = []
+        for slate in usable:
+            try:
+                number = offers.take(slate.impression)
+                z = schema.encode_items([item.features or {} for item in slate.impression.slate])
+            except (UnusableError, SchemaError) as error:
+                reason = str(error) if isinstance(error, UnusableError) else ITEM_MISFIT
+                self._exclude(reason, f"request {slate.impression.request_id}")
                 continue
-            if candidates is not before:  # a pool gives the same object until it changes
-                offered = [number.setdefault(item_id, len(number)) for item_id in candidates]
-                same = sets.add(np.array(offered, dtype=np.int64))
-                before, offers = candidates, frozenset(candidates)
-            if not offers.issuperset(shown.item_id for shown in slate.impression.slate):
-                self._exclude("candidates unknown", f"request {slate.impression.request_id}")
-                continue
-            set_of.append(same)
             kept.append(slate)
-        n, k = len(kept), max((len(slate.impression.slate) for slate in kept), default=1)
-        items, matured = np.full((n, k), -1), np.zeros((n, k), dtype=np.int64)
-        propensity, reward = np.ones((n, k)), np.zeros((n, k))
-        for row, slate in enumerate(kept):
-            for slot, shown in enumerate(slate.impression.slate):
-                items[row, slot] = number[shown.item_id]
-                propensity[row, slot] = shown.propensity
-                reward[row, slot], matured[row, slot] = slate.rewards[slot]
+            set_of.append(number)
+            rows.append(z)
         impressions = [slate.impression for slate in kept]
+        slots = _fill_slots(kept, rows, offers.number, len(schema.item_columns))
         return SlateLog(
             source=source,
             format="events",
-            item_ids=tuple(number),
-            items=items,
-            position=np.broadcast_to(np.arange(k), (n, k)),
-            propensity=propensity,
-            reward=reward,
+            item_ids=tuple(offers.number),
+            position=np.broadcast_to(np.arange(slots["items"].shape[1]), slots["items"].shape),
             sampling=np.array([impression.weight for impression in impressions], dtype=float),
-            candidates=sets,
+            candidates=offers.sets,
             candidate_set=np.array(set_of, dtype=np.int64),
             contexts=[impression.context for impression in impressions],
             request_ids=[impression.request_id for impression in impressions],
             sequence=np.array([slate.offset for slate in kept], dtype=np.int64),
-            matured=matured,
             time_ms=np.array([slate.stamp for slate in kept], dtype=np.int64),
-            schema=self._schema(impressions),
+            schema=schema,
             users=_users(impressions),
             excluded=self._excluded,
             counts=self._joiner.counts.to_dict(),
             examples=self._examples,
+            **slots,
         )
 
     def _exclude(self, reason: str, example: str) -> None:
@@ -170,23 +162,19 @@ class _Reader:
         if len(shown) < EXAMPLES:
             shown.append(example)
 
-    def _candidates(self, catalogue: Catalogue, slate: _Slate) -> tuple[str, ...] | None:
-        """Candidates of a slate to be used; None, with the reason counted, of any other."""
+    def _usable(self, slate: _Slate) -> bool:
+        """Whether a slate is of the recommender asked for and final; else the reason is counted."""
         impression = slate.impression
-        example = f"request {impression.request_id}"
         if self._recommender not in {None, impression.recommender}:
-            return None
+            return False
+        reason = None
         if impression.recommender not in self._joiner.config.recommenders:
-            self._exclude("recommender not configured", example)
+            reason = "recommender not configured"
         elif not slate.final:
             reason = "slate not activated, or in part" if impression.deferred else WAITING
-            self._exclude(reason, example)
-        else:
-            found = _find_candidates(catalogue, impression)
-            if found is None:
-                self._exclude("candidates unknown", example)
-            return found
-        return None
+        if reason:
+            self._exclude(reason, f"request {impression.request_id}")
+        return reason is None
 
     def _schema(self, impressions: list[Impression]) -> Schema:
         """Features of the policy that served most."""
@@ -203,17 +191,33 @@ def _fault(error: BadEventError) -> str:
     return f"record not valid ({error.reason})"
 
 
-def _find_candidates(catalogue: Catalogue, impression: Impression) -> tuple[str, ...] | None:
-    if impression.candidates is not None:
-        barred = set(impression.exclude)
-        return tuple(item_id for item_id in impression.candidates if item_id not in barred)
-    catalogue.seek(impression.catalogue_version)
-    try:
-        return catalogue.candidates(
-            pool=impression.pool, exclude=impression.exclude, now_ms=impression.ts
-        ).ids
-    except UnknownPoolError:
-        return None
+def _fill_slots(
+    slates: list[_Slate], rows: list[Floats], number: dict[str, int], width: int
+) -> dict[str, Any]:
+    """Columns of a `SlateLog` that have a place for every slot."""
+    n, k = len(slates), max((len(slate.impression.slate) for slate in slates), default=1)
+    items, matured, last = (np.full((n, k), fill) for fill in (-1, 0, -1))
+    propensity, reward = np.ones((n, k)), np.zeros((n, k))
+    pinned, recurrence = np.zeros((n, k), dtype=np.bool_), np.zeros((n, k), dtype=np.int64)
+    z = np.zeros((n, k, width))
+    for row, slate in enumerate(slates):
+        z[row, : len(rows[row])] = rows[row]
+        for slot, shown in enumerate(slate.impression.slate):
+            items[row, slot] = number[shown.item_id]
+            propensity[row, slot] = shown.propensity
+            pinned[row, slot] = shown.method == "pinned"
+            recurrence[row, slot] = shown.recurrence or 0
+            reward[row, slot], matured[row, slot], last[row, slot] = slate.rewards[slot]
+    return {
+        "items": items,
+        "propensity": propensity,
+        "reward": reward,
+        "matured": matured,
+        "pinned": pinned,
+        "recurrence": recurrence,
+        "last": last,
+        "z": z,
+    }
 
 
 def _users(impressions: list[Impression]) -> Ints | None:

@@ -181,13 +181,15 @@ def reject_and_learn(
         if len(taken):
             row = int(rows[taken[0]]) + 1
             accepted.append(row - 1)
-            posterior = policy.learn(state, posterior, _outcome(log, x, row - 1))
+            outcome = _outcome(log, x, row - 1, target[taken[:1]])
+            posterior = policy.learn(state, posterior, outcome)
         if progress is not None:
             progress(row, len(log))
     return _summary(spec, state.hash(), len(state), len(log), log.reward[accepted, 0])
 
 
-def _outcome(log: SlateLog, x: Floats, row: int) -> Outcomes:
+def _outcome(log: SlateLog, x: Floats, row: int, propensity: Floats) -> Outcomes:
+    """What the policy would have learned had it chosen the row itself, with its propensity."""
     one = slice(row, row + 1)
     return Outcomes(
         item_ids=[log.item_ids[log.items[row, 0]]],
@@ -195,6 +197,10 @@ def _outcome(log: SlateLog, x: Floats, row: int) -> Outcomes:
         reward=log.reward[one, 0].copy(),
         weight=log.sampling[one],
         time_ms=log.time_ms[one],
+        z=log.z[one, 0],
+        propensity=propensity,
+        slot=log.position[one, 0],
+        last=np.where(log.reward[one, 0] != 0, log.position[one, 0], -1),
     )
 
 

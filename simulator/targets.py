@@ -22,10 +22,13 @@ BATCH = 256
 
 
 class Target(Protocol):
-    """A policy to be evaluated."""
+    """A policy to be evaluated, under the pins of the requests."""
 
     def propensities(self, log: SlateLog, progress: Progress | None = None) -> Floats:
-        """Probability of each logged item given the slots before it, ``(n, k)``; 1 if no slot."""
+        """Probability of each logged item given the slots before it, ``(n, k)``.
+
+        It is 1 where a slate has no such slot, or the request pinned it.
+        """
         ...
 
     @property
@@ -69,8 +72,7 @@ class UniformTarget:
 
     def propensities(self, log: SlateLog, progress: Progress | None = None) -> Floats:  # noqa: ARG002
         """1 / number of candidates left."""
-        left = log.choices[:, None] - np.arange(log.items.shape[1])
-        return np.where(log.items >= 0, 1.0 / np.maximum(left, 1), 1.0)
+        return 1.0 / np.maximum(log.left, 1)
 
 
 class TableTarget:
@@ -102,13 +104,15 @@ class TableTarget:
         """Table rows, renormalised over what is left where slates have several slots."""
         found = np.ones(log.items.shape)
         if log.items.shape[1] == 1:
-            return self._weight[log.position, log.items]
+            return np.where(log.chosen, self._weight[log.position, log.items], 1.0)
+        pins = np.where(log.pinned, log.items, -1)
         for candidates, rows in log.candidates.groups(log.candidate_set):
             for slot in range(log.items.shape[1]):
                 position, item = log.position[rows, slot], log.items[rows, slot]
-                left = self._left(candidates, log.items[rows, :slot], position)
+                gone = np.concatenate([log.items[rows, :slot], pins[rows, slot + 1 :]], axis=1)
+                left = self._left(candidates, gone, position)
                 chance = self._weight[position, item] / np.where(left > 0, left, np.inf)
-                found[rows, slot] = np.where(item >= 0, chance, 1.0)
+                found[rows, slot] = np.where(log.chosen[rows, slot], chance, 1.0)
         return found
 
     def _left(self, candidates: Ints, taken: Ints, position: Ints) -> Floats:
@@ -168,13 +172,17 @@ def score_rows(
     for number in np.unique(log.candidate_set[rows]):
         items = log.candidates.sets[number]
         names = tuple(log.item_ids[item] for item in items)
-        lookup[number] = Candidates(item_ids=names, keys=keys[items], rows=known[items])
+        lookup[number] = Candidates(
+            item_ids=names, keys=keys[items], rows=known[items], z=log.candidates.z[number]
+        )
     requests = Requests.of(
         x[rows],
         [log.request_ids[row] for row in rows],
         [lookup[log.candidate_set[row]] for row in rows],
     )
-    return policy.score(posterior, requests, _picks(log, rows, length)).propensity
+    picks, pinned = _picks(log, rows, length), log.pinned[rows, :length]
+    pins = np.where(pinned, picks, -1) if pinned.any() else None
+    return policy.score(posterior, requests, picks, pins).propensity
 
 
 class _Prequential:
@@ -201,6 +209,10 @@ class _Prequential:
                 reward=log.reward[row, slot],
                 weight=log.sampling[row],
                 time_ms=log.time_ms[row],
+                z=log.z[row, slot],
+                propensity=1.0 / log.inverse[row, slot],
+                slot=log.position[row, slot],
+                last=log.last[row, slot],
             )
             self._posterior = self._policy.learn(self._state, self._posterior, outcomes)
             self._done = stop

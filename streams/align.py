@@ -66,9 +66,9 @@ def _places(axis: str, old: Schema, new: Schema) -> Ints:
 
 
 def _pick(sums: Floats, places: Ints, axis: int) -> Floats:
-    picked = np.take(sums, np.maximum(places, 0), axis=axis)
-    absent = np.flatnonzero(places < 0)
-    picked[(slice(None),) * axis + (absent,)] = 0.0
+    picked = np.zeros((*sums.shape[:axis], len(places), *sums.shape[axis + 1 :]))
+    kept = np.flatnonzero(places >= 0)
+    picked[(slice(None),) * axis + (kept,)] = np.take(sums, places[kept], axis=axis)
     return picked
 
 

@@ -36,6 +36,11 @@ class Catalogue:
     """The catalogue as of a version: how many records of its log are folded in.
 
     Not for several threads at once.
+
+    Attributes
+    ----------
+    item_change
+        A number that is another one once any item was put, for what is derived of items.
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -46,6 +51,7 @@ class Catalogue:
     def _reset(self) -> None:
         self.version = 0
         self._change = getattr(self, "_change", 0) + 1
+        self.item_change = getattr(self, "item_change", 0) + 1
         self._items: dict[str, Item] = {}
         self._users: dict[str, User] = {}
         self._pools: dict[str, tuple[Pool, int]] = {}
@@ -201,6 +207,7 @@ class Catalogue:
             del held[key]
         else:
             held[key] = value
+        self.item_change += table == "_items"
         if table == "_pools" or (table == "_items" and _times(before) != _times(value)):
             self._change += 1
 

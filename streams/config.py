@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.errors import ConfigError
+from engine.drift import Drift
+from engine.errors import ConfigError, suggest
 from engine.features import Schema
 from engine.policy import Policy
 from engine.registry import make_policy
 from streams.events import Control
 
-__all__ = ["EngineConfig", "PolicyConfig", "RecommenderConfig"]
+__all__ = ["EngineConfig", "Forgetting", "PolicyConfig", "RecommenderConfig"]
 
 MAX_WEIGHT = 1e9
 MAX_WINDOW_SECONDS = 30 * 86400.0
@@ -25,10 +26,15 @@ MAX_WINDOW_SECONDS = 30 * 86400.0
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
-    """A policy by its spec, ``name`` or ``name:key=value,…``, and the features it reads."""
+    """A policy by its spec, ``name`` or ``name:key=value,…``, and the features it reads.
+
+    ``drift`` says how its learner watches its rewards, None not at all. State depends on what a
+    watch leads to, which is in the log, and not on the watch.
+    """
 
     spec: str
     features: tuple[dict[str, Any], ...] = ()
+    drift: Drift | None = None
 
     @property
     def schema(self) -> Schema:
@@ -37,7 +43,10 @@ class PolicyConfig:
 
     def build(self, name: str) -> Policy:
         """Make the policy; raises ``ConfigError`` when the spec or a feature is not valid."""
-        return make_policy(self.spec, schema=self.schema, name=name)
+        policy = make_policy(self.spec, schema=self.schema, name=name)
+        if self.drift is not None:
+            self.drift.check(policy.model)
+        return policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,3 +149,39 @@ class EngineConfig:
     def from_control(cls, control: Control) -> EngineConfig:
         """Read the config of a control record; raises ``ConfigError``."""
         return cls.from_dict(control.settings)
+
+
+class Forgetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a control record makes one policy forget.
+
+    ``halvings`` is how many times its sums are halved, 0 to empty its state; ``cause`` is for
+    whoever reads the log.
+    """
+
+    policy: str
+    halvings: int = 0
+    cause: str = ""
+
+    def to_control(self, ts: int) -> Control:
+        """Wrap in the control record that makes it so."""
+        change: Literal["decay", "reset"] = "decay" if self.halvings else "reset"
+        settings = {"policy": self.policy, "halvings": self.halvings, "cause": self.cause}
+        return Control(
+            ts=ts, change=change, settings={key: value for key, value in settings.items() if value}
+        )
+
+    @classmethod
+    def from_control(cls, control: Control, config: EngineConfig) -> Forgetting:
+        """Read a control record; raises ``ConfigError`` when it cannot be done under ``config``."""
+        try:
+            read = msgspec.convert(control.settings, cls)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"control {control.change!r}: {error}") from error
+        if read.policy not in config.policies:
+            known = suggest(read.policy, config.policies)
+            raise ConfigError(f"policy {read.policy!r} is not configured{known}")
+        if control.change == "reset":
+            return msgspec.structs.replace(read, halvings=0)
+        drift = Drift(action="decay", halvings=read.halvings)
+        drift.check(config.policies[read.policy].build(read.policy).model)
+        return read

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from engine.errors import SlatestreamError
 
-__all__ = ["BadEventError", "FencedError", "LogError", "StoreError", "UnknownPoolError"]
+__all__ = [
+    "BadEventError",
+    "BadItemError",
+    "FencedError",
+    "LogError",
+    "StoreError",
+    "UnknownPoolError",
+]
 
 
 class BadEventError(SlatestreamError, ValueError):
@@ -25,6 +32,14 @@ class BadEventError(SlatestreamError, ValueError):
         self.reason = reason
         self.detail = detail
         self.pointer = pointer
+
+
+class BadItemError(SlatestreamError, ValueError):
+    """An item of the catalogue whose features do not fit a policy's schema."""
+
+    def __init__(self, item_id: str, detail: str) -> None:
+        super().__init__(f"item {item_id!r} of the catalogue: {detail}; put the item anew")
+        self.item_id = item_id
 
 
 class FencedError(SlatestreamError):

@@ -38,11 +38,14 @@ Millis = Annotated[int, Meta(ge=0, le=2**53)]
 Version = Annotated[int, Meta(ge=0, le=2**62)]
 Slot = Annotated[int, Meta(ge=0, lt=MAX_SLATE)]
 Text = Annotated[str, Meta(max_length=1024)]
-Probability = Annotated[float, Meta(gt=0, le=1)]
+Probability = Annotated[float, Meta(ge=1e-100, le=1)]  # the square of 1 / p stays finite
+Recurrence = Annotated[int, Meta(ge=1, le=2**53)]
 Reward = Annotated[float, Meta(ge=-MAX_MAGNITUDE, le=MAX_MAGNITUDE)]
 Weight = Annotated[float, Meta(gt=0, le=1e6)]  # 1 / sampling rate
 Whole = Annotated[int, Meta(ge=-(2**53), le=2**53)]
-Features = Annotated[dict[Id, float | Whole | Text | bool | None], Meta(max_length=1000)]
+Share = Annotated[float, Meta(ge=-MAX_MAGNITUDE, le=MAX_MAGNITUDE)]
+Shares = Annotated[dict[Id, Share], Meta(max_length=1000)]  # weights of clusters, say
+Features = Annotated[dict[Id, float | Whole | Text | bool | Shares | None], Meta(max_length=1000)]
 
 
 class ShownItem(
@@ -56,7 +59,9 @@ class ShownItem(
     """One slot of a slate.
 
     ``propensity`` is the probability of this item given the slots before it; ``method`` says how
-    it was got, ``error`` how far off it may be (0 when exact).
+    it was got, ``error`` how far off it may be (0 when exact). ``pinned`` slots were filled by the
+    request. ``recurrence`` is, of a propensity by ``monte_carlo``, the number of draws until the
+    item came again. ``features`` are those of the item that the policy's schema names.
     """
 
     item_id: Id
@@ -65,6 +70,12 @@ class ShownItem(
     error: Annotated[float, Meta(ge=0, le=1)] = 0.0
     score: float | None = None
     features: Features | None = None
+    recurrence: Recurrence | None = None
+
+    @property
+    def unbiased(self) -> float:
+        """A propensity whose reciprocal is unbiased: an estimate's own is not, 1 / N is."""
+        return 1.0 / self.recurrence if self.recurrence else self.propensity
 
 
 class _Event(
@@ -138,9 +149,13 @@ class Feedback(_Event, frozen=True):
 
 
 class Control(_Event, frozen=True):
-    """A change of what state depends on: ``settings`` is an `EngineConfig` as plain data."""
+    """A change of what state depends on.
 
-    change: Literal["configure"]
+    ``configure``: ``settings`` is an `EngineConfig` as plain data. ``reset`` empties the state of
+    the policy that ``settings`` name; ``decay`` halves its sums ``halvings`` times.
+    """
+
+    change: Literal["configure", "decay", "reset"]
     settings: dict[str, Any]
 
 

@@ -8,10 +8,10 @@ to recover is told in `streams.agenda`.
 
 from __future__ import annotations
 
-from engine.errors import ConfigError, SchemaError
+from engine.errors import ConfigError
 from engine.features import Schema
 from streams.agenda import Agenda, ClosedRequests, ConfigHistory, JoinPoint
-from streams.config import EngineConfig
+from streams.config import EngineConfig, Forgetting
 from streams.counts import Counts
 from streams.errors import BadEventError
 from streams.events import (
@@ -27,6 +27,7 @@ from streams.events import (
 )
 from streams.log.base import Record
 from streams.requests import DeadLetter, Early, Outcome, Reply, Window
+from streams.rows import encode_slate
 
 __all__ = ["JoinPoint", "Joiner"]
 
@@ -49,6 +50,8 @@ class Joiner:
         What was joined and not yet taken by the caller, in log order.
     dead
         Records that could not be used, since `mark_committed`.
+    forgetting
+        What the last record makes a policy forget.
     """
 
     def __init__(self, start: JoinPoint, *, fixed: bool = False) -> None:
@@ -58,6 +61,7 @@ class Joiner:
         self.counts = Counts()
         self.outcomes: list[Outcome] = []
         self.dead: list[DeadLetter] = []
+        self.forgetting: Forgetting | None = None
         self._closed = ClosedRequests()
         self._open: dict[str, Window] = {}
         self._early: dict[str, dict[int, Early]] = {}  # by request id and offset
@@ -110,7 +114,7 @@ class Joiner:
         """End folding again: what it produced is dropped, the commit's own counts hold."""
         self._skipped = {}
         self.counts = counts
-        self.outcomes, self.dead = [], []
+        self.outcomes, self.dead, self.forgetting = [], [], None
         self._closed = ClosedRequests(closed)
 
     def add(self, record: Record, event: Event | BadEventError) -> None:
@@ -118,6 +122,7 @@ class Joiner:
         self.clock = max(self.clock, record.stamp)
         self._expire(record.offset)
         self.next_offset = record.offset + 1
+        self.forgetting = None
         if isinstance(event, Impression | Feedback | Activation):
             if event.request_id not in self._skipped:
                 self._join(event, record)
@@ -125,7 +130,7 @@ class Joiner:
         name = "unknown" if isinstance(event, BadEventError) else _name(event)
         self.counts.consume(name)
         if isinstance(event, Control) and not self._fixed:
-            event = self._configure(event, record.offset)
+            event = self._obey(event, record.offset)
         elif isinstance(event, Item | User | Pool):
             event = BadEventError("type", f"{name} records belong in the catalogue log", "/type")
         if isinstance(event, BadEventError):
@@ -165,7 +170,7 @@ class Joiner:
             self.counts.settle("impression", fate, held=True)
         self.counts.settle("feedback", "filtered", window.unlearned, held=True)
         window.settled, window.unlearned = True, 0
-        window.recommender = window.x = None
+        window.recommender = window.rows = None
 
     def _drop_early(self, early: Early) -> None:
         waiting = self._early[early.event.request_id]
@@ -198,15 +203,15 @@ class Joiner:
 
     def _open_window(self, impression: Impression, record: Record) -> None:
         recommender = self.config.recommenders.get(impression.recommender)
-        x = None
+        rows = None
         if recommender is not None:
             try:
-                x = self._schemas[recommender.policy].encode([impression.context])[0]
-            except SchemaError as error:
-                self.dead.append(DeadLetter.of(record, _unfit(error)))
+                rows = encode_slate(self._schemas[recommender.policy], impression)
+            except BadEventError as error:
+                self.dead.append(DeadLetter.of(record, error))
                 self.counts.settle("impression", "dead")
                 return
-        window = Window(impression, record.offset, recommender, x)
+        window = Window(impression, record.offset, recommender, rows)
         window.started, window.forget = self.clock, self._memory()
         longest = self.config.longest_window_ms
         window.deadline = self.clock + (recommender.window_ms if recommender else longest)
@@ -252,18 +257,23 @@ class Joiner:
                 self._learn(window, list(window.rewards), offset, self.clock)
         return fate
 
-    def _configure(self, control: Control, offset: int) -> Control | BadEventError:
+    def _obey(self, control: Control, offset: int) -> Control | BadEventError:
         try:
-            config = EngineConfig.from_control(control)
+            if control.change == "configure":
+                self._configure(EngineConfig.from_control(control), offset)
+            else:
+                self.forgetting = Forgetting.from_control(control, self.config)
         except ConfigError as error:
             return BadEventError("config", str(error), "/settings")
+        return control
+
+    def _configure(self, config: EngineConfig, offset: int) -> None:
         before, self._schemas = self._schemas, _schemas(config)
         self.config = config
         self._configs.put(offset + 1, config)
         for window in sorted(self._open.values(), key=lambda window: window.offset):
             if window.recommender is not None:
                 self._fit(window, before)
-        return control
 
     def _fit(self, window: Window, before: dict[str, Schema]) -> None:
         assert window.recommender is not None  # noqa: S101
@@ -273,20 +283,16 @@ class Joiner:
             self._mute(window, "filtered")
         elif schema != before[name]:
             try:
-                window.x = schema.encode([window.impression.context])[0]
-            except SchemaError as error:
+                window.rows = encode_slate(schema, window.impression)
+            except BadEventError as error:
                 value = encode_event(window.impression)
                 record = Record(window.offset, window.started, "", value)
-                self.dead.append(DeadLetter.of(record, _unfit(error)))
+                self.dead.append(DeadLetter.of(record, error))
                 self._mute(window, "dead")
 
     def _memory(self) -> int:
         longest = self.config.longest_window_ms
         return self.clock + longest + max(longest, MIN_MEMORY_MS)
-
-
-def _unfit(error: SchemaError) -> BadEventError:
-    return BadEventError("schema", str(error), "/context")
 
 
 def _name(event: Event) -> str:

@@ -17,6 +17,7 @@ from streams.positions import Commit, Position
 from streams.shard import Shard, Snapshot
 from streams.store import Store
 from streams.views import ViewWriter
+from streams.watches import log_drift, make_watches
 
 __all__ = ["Learner"]
 
@@ -124,6 +125,8 @@ class Learner:
             self._catch_up(offsets[-1] + 1)
         self.commit()
         self.publish()
+        # From here on: what stands in the log was acted upon, or its moment has passed.
+        self._shard.watches = make_watches(self._config)
 
     def recover(self) -> None:
         """Claim the shard and restore what was committed of it."""
@@ -204,6 +207,8 @@ class Learner:
         self._unpublished = True
         self._point("committed")
         self._mark_stale()
+        # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
+        log_drift(self._log, self._shard.watches)
         return True
 
     def publish(self) -> int | None:

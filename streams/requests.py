@@ -11,6 +11,7 @@ from streams.config import RecommenderConfig
 from streams.errors import BadEventError
 from streams.events import Activation, Feedback, Impression
 from streams.log.base import Record
+from streams.rows import SlateRows
 
 __all__ = ["DeadLetter", "Early", "Outcome", "Reply", "Window"]
 
@@ -34,6 +35,9 @@ class Outcome(NamedTuple):
     reward: tuple[float, ...]
     weight: float
     time_ms: int
+    propensity: tuple[float, ...]
+    last: int  # last slot of the slate with a reaction so far, -1 for none
+    z: Floats | None = None  # (slots, e); None when the schema has no item features
 
 
 class DeadLetter(NamedTuple):
@@ -84,11 +88,11 @@ class Window:
         "offset",
         "recommender",
         "rewards",
+        "rows",
         "settled",
         "slots",
         "started",
         "unlearned",
-        "x",
     )
 
     def __init__(
@@ -96,12 +100,12 @@ class Window:
         impression: Impression,
         offset: int,
         recommender: RecommenderConfig | None,
-        x: Floats | None,
+        rows: SlateRows | None,
     ) -> None:
         self.impression = impression
         self.offset = offset
         self.recommender = recommender
-        self.x = x
+        self.rows = rows
         self.slots: frozenset[int] | None = None
         if not impression.deferred:
             self.slots = frozenset(range(len(impression.slate)))
@@ -172,18 +176,24 @@ class Window:
     def outcome(self, offset: int, slots: list[int], time_ms: int) -> Outcome:
         """Make the outcome of some slots; marks them learned."""
         assert self.recommender is not None  # noqa: S101
-        assert self.x is not None  # noqa: S101
+        assert self.rows is not None  # noqa: S101
         self.learned.update(slots)
         default = self.recommender.default_reward
         slate = self.impression.slate
+        shown = [slate[slot] for slot in slots]
+        rewards = self.rewards
+        x, z = self.rows
         return Outcome(
             offset=offset,
             opened=self.offset,
             policy=self.recommender.policy,
             slots=tuple(slots),
-            item_ids=tuple(slate[slot].item_id for slot in slots),
-            x=self.x,
-            reward=tuple(self.rewards.get(slot, default) for slot in slots),
+            item_ids=tuple([item.item_id for item in shown]),
+            x=x,
+            reward=tuple([rewards.get(slot, default) for slot in slots]),
             weight=self.impression.weight,
             time_ms=time_ms,
+            propensity=tuple([item.unbiased for item in shown]),
+            last=max(rewards, default=-1),
+            z=None if z is None else z[slots],
         )

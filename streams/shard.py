@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from engine.batches import Outcomes
+from engine.drift import RewardWatch
 from engine.policy import Policy
 from engine.state import State
 from streams.align import align_state
@@ -69,6 +71,8 @@ class Shard:
         Items learned from since `mark_committed`, by policy.
     rebuilt
         Policies whose state a control record replaced since then.
+    watches
+        What is told the rewards learned, by policy: no part of the state.
     """
 
     def __init__(self, config: EngineConfig | None = None, *, fixed: bool = False) -> None:
@@ -79,6 +83,7 @@ class Shard:
         self.outcomes: dict[str, int] = {}
         self.touched: dict[str, dict[str, None]] = {}
         self.rebuilt: set[str] = set()
+        self.watches: dict[str, RewardWatch] = {}
 
     @classmethod
     def restore(cls, snapshot: Snapshot, poll: Callable[[int, int], Iterable[Record]]) -> Shard:
@@ -131,6 +136,7 @@ class Shard:
             if isinstance(event, Control):
                 self._learn()  # what closed at this record was joined under the old settings
                 self._reconfigure()
+                self._forget()
         self._learn()
 
     def mark_committed(self) -> None:
@@ -174,6 +180,19 @@ class Shard:
         self.rebuilt.update(self.states.keys() - states.keys())
         self.states = states
 
+    def _forget(self) -> None:
+        told = self.joiner.forgetting
+        if told is None:
+            return
+        if told.halvings:
+            self.states[told.policy].halve(told.halvings)
+        else:
+            self.states[told.policy] = self.policies[told.policy].init()
+        self.rebuilt.add(told.policy)
+        self.touched.pop(told.policy, None)
+        if told.policy in self.watches:
+            self.watches[told.policy].restart()
+
     def _learn(self) -> None:
         outcomes, self.joiner.outcomes = self.joiner.outcomes, []
         by_policy: dict[str, list[Outcome]] = {}
@@ -184,6 +203,8 @@ class Shard:
             self.policies[name].update(self.states[name], batch)
             self.outcomes[name] = self.outcomes.get(name, 0) + len(batch.item_ids)
             self.touched.setdefault(name, {}).update(dict.fromkeys(batch.item_ids))
+            if name in self.watches:
+                self.watches[name].update(batch.reward.tolist())
 
     def _check_restored(self, snapshot: Snapshot) -> None:
         joiner = self.joiner
@@ -251,10 +272,16 @@ def _build(config: EngineConfig) -> dict[str, Policy]:
 
 def _batch(outcomes: list[Outcome]) -> Outcomes:
     sizes = [len(outcome.item_ids) for outcome in outcomes]
+    n = sum(sizes)
+    z = [outcome.z for outcome in outcomes if outcome.z is not None]  # all of one schema, or none
     return Outcomes(
         item_ids=[item_id for outcome in outcomes for item_id in outcome.item_ids],
         x=np.repeat(np.stack([outcome.x for outcome in outcomes]), sizes, axis=0),
-        reward=np.array([r for outcome in outcomes for r in outcome.reward], dtype=np.float64),
+        reward=np.fromiter(chain.from_iterable([o.reward for o in outcomes]), np.float64, n),
         weight=np.repeat(np.array([outcome.weight for outcome in outcomes], float), sizes),
         time_ms=np.repeat(np.array([o.time_ms for o in outcomes], np.int64), sizes),
+        z=np.concatenate(z) if z else np.empty((n, 0)),
+        propensity=np.fromiter(chain.from_iterable([o.propensity for o in outcomes]), float, n),
+        slot=np.fromiter(chain.from_iterable([o.slots for o in outcomes]), np.int64, n),
+        last=np.repeat(np.array([outcome.last for outcome in outcomes], np.int64), sizes),
     )

@@ -28,15 +28,32 @@ remember_requests = 10000     # replies kept, so that a repeated request_id repe
                               # in memory (64 MiB at most), until the API worker is replaced
 remember_events = 100000      # event ids kept, so that a repeat is answered as duplicate
 
-# A policy: MODEL-EXPLORATION with settings. Models: linear, beta. Explorations: greedy, epsilon,
-# ucb, thompson. Or "uniform". floor is the share of every slot spread over all candidates left.
+# A policy: MODEL-EXPLORATION with settings, or "uniform".
+# Models: linear, shared, hybrid, columnwise, diagonal, fourier, beta, poisson, normal, logistic,
+# bagged, groupwise, river, importance.
+# Explorations: greedy, epsilon, softmax, ucb, kl-ucb, thompson, marginal-thompson, squarecb,
+# fastcb, exp3, bagging, top-m. Slates: sequential, plackett-luce, ruled.
+# floor is the share of every slot spread over all candidates left.
+# examination=cascade learns a slate down to its last reaction; examination=1|0.6|0.4 gives the
+# chance that each slot is looked at; half_life_seconds=86400 lets outcomes fade.
 [policies.main]
 spec = "linear-thompson:floor=0.02"
-# Context features the policy reads. A feature added later keeps what was learned.
+# Features the policy reads, of the request or (of = "item") of the catalogue's items, which are
+# then logged with every slot. A feature added later keeps what was learned.
 features = [
     # { type = "numeric", name = "hour", center = 12.0, scale = 6.0 },
     # { type = "categorical", name = "device", values = ["ios", "android", "web"] },
+    # { type = "clusters", name = "taste", count = 100 },  # sent as {"17": 0.6, "3": 0.4}
+    # { type = "categorical", name = "genre", of = "item", values = ["pop", "jazz"] },
+    # { type = "interaction", left = "device", right = "genre" },
+    # { type = "quadratic", names = ["hour"] },
 ]
+# Watch the rewards of the policy's outcomes, and forget when they fall. The learner logs a control
+# record: replay forgets in the same place. detector: "adwin", "page-hinkley" (with threshold).
+# [policies.main.drift]
+# detector = "adwin"
+# action = "reset"            # "decay" halves what was learned, halvings times
+# delta = 0.002
 
 # A recommender: which policy serves it, and how feedback becomes the reward it learns.
 [recommenders.default]

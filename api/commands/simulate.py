@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["simulate"]
 
+WORLDS = (
+    "multiclass, gaussian, one-hot, logistic, drifting, delayed, cold-start, position-biased, "
+    "cascade or shop."
+)
+
 
 def simulate(
-    world: Annotated[str, typer.Argument(metavar="WORLD", help="multiclass or shop.")],
+    world: Annotated[str, typer.Argument(metavar="WORLD", help=WORLDS)],
     *,
     policy: Annotated[
         list[str],
@@ -32,6 +37,9 @@ def simulate(
     label: Annotated[
         str | None, typer.Option(help="multiclass: column of the class, by name or number.")
     ] = None,
+    quadratic: Annotated[
+        bool, typer.Option("--quadratic", help="multiclass: squares and products of features too.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Run policies in a world; each meets the same visits."""
@@ -42,7 +50,7 @@ def simulate(
     found: list[Simulation] = []
     for spec in policy:
         with progress_bar(spec) as report:
-            place = make_world(world, seed=seed, data=data, label=label)
+            place = make_world(world, seed=seed, data=data, label=label, quadratic=quadratic)
             found.append(run(place, spec, rounds=rounds, seed=seed, progress=report))
     if json:
         print_json({"policies": found})

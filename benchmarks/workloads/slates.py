@@ -13,6 +13,7 @@ from benchmarks.peers import vowpal
 from benchmarks.peers.numpy_thompson import estimate_slate, integrate_slate
 from benchmarks.workloads.learned import Learned, learn
 from engine.batches import Requests
+from engine.exploration.base import Terms
 
 __all__ = ["contests"]
 
@@ -57,7 +58,7 @@ def _draw(
     def call(_: object) -> None:
         for requests, belief in zip(calls, beliefs, strict=True):
             picks = np.full((len(requests.keys), slots), -1, dtype=np.int64)
-            explore.draw(belief, requests, picks, seed=1, floor=FLOOR)
+            explore.draw(belief, requests, picks, Terms(seed=1, floor=FLOOR))
 
     return _ours(calls, call), _numpy(given, calls, slots, scored=True)
 

@@ -3,44 +3,67 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from engine.batches import Belief, Floats, Ints, Requests, Slates
+from engine.batches import Belief, Floats, Ints, Keys, Requests, Slates
 from engine.kernels.slates import mark_greedy
 from engine.models.base import Model
 
-__all__ = ["Exploration", "gather_slates"]
+__all__ = ["Exploration", "Method", "Terms", "gather_slates"]
+
+Method = Literal["exact", "quadrature", "monte_carlo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What draws are under, besides the beliefs.
+
+    Attributes
+    ----------
+    floor
+        Probability mass of each slot shared evenly by the candidates left to it.
+    slot
+        Number of the first slot drawn: random numbers are hashed of the slot, so filling a slate
+        at once or slot by slot draws the same.
+    """
+
+    seed: int
+    floor: float
+    slot: int = 0
+
+    def given(self, requests: Requests) -> tuple[Ints, Keys, Keys, np.uint64, int, float]:
+        """What every drawing kernel takes before the picks."""
+        seed = np.uint64(self.seed)
+        return requests.offsets, requests.item_keys, requests.keys, seed, self.slot, self.floor
 
 
 class Exploration(ABC):
     """How beliefs become choices. Subclasses are frozen dataclasses of hyperparameters."""
 
+    @property
+    def slotwise(self) -> bool:
+        """Whether a slot's choice depends on the slots before it by what they took alone."""
+        return True
+
     def check(self, model: Model) -> None:  # noqa: B027
         """Raise ``ConfigError`` when propensities cannot be stated for a model's beliefs."""
 
-    @abstractmethod
-    def draw(
-        self,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        *,
-        seed: int,
-        floor: float,
-        slot: int = 0,
-    ) -> Slates:
-        """Fill ``picks`` and state each one's propensity. Writes: picks.
+    def method(self, model: Model) -> Method:
+        """How propensities over a model's beliefs are got."""
+        return "exact"
 
-        Parameters
-        ----------
-        picks
-            ``(n, k)``: -1 is drawn, any other is taken as given.
-        floor
-            Probability mass of each slot shared evenly by the candidates left to it.
-        slot
-            Number of the first column's slot: random numbers are hashed of the slot, so filling
-            a slate at once or slot by slot draws the same.
+    def shifts(self, model: Model) -> bool:
+        """Whether adding to the means of a model's beliefs moves the choices by as much."""
+        return True
+
+    @abstractmethod
+    def draw(self, belief: Belief, requests: Requests, picks: Ints, terms: Terms) -> Slates:
+        """Fill ``picks`` ``(n, k)`` (-1: draw; else: taken as given) and state propensities.
+
+        Writes: picks.
         """
 
     def index(self, belief: Belief) -> Floats | None:

@@ -6,42 +6,54 @@ Their propensities are exact: the highest index, ties shared equally, mixed with
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from abc import abstractmethod
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.batches import Belief, Floats, Ints, Requests, Slates
 from engine.errors import ConfigError
-from engine.exploration.base import Exploration, gather_slates
+from engine.exploration.base import Exploration, Terms, gather_slates
 from engine.kernels.slates import draw_by_index
+from engine.models.base import Model
 
-__all__ = ["UCB", "Epsilon", "Greedy", "draw_highest"]
+__all__ = ["UCB", "Epsilon", "Greedy", "Indexed", "check_spread"]
+
+
+class Indexed(Exploration):
+    """An exploration that shows the highest score left, scores that tie sharing equally."""
+
+    @abstractmethod
+    def score(self, belief: Belief) -> Floats:
+        """What the choice maximises, ``(offsets[-1],)``."""
+
+    def index(self, belief: Belief) -> Floats | None:
+        """Return the score."""
+        return self.score(belief)
+
+    def uniform(self, belief: Belief, floor: float) -> float:
+        """Return the probability of a uniform pick in place of the highest score."""
+        return floor
+
+    def draw(self, belief: Belief, requests: Requests, picks: Ints, terms: Terms) -> Slates:
+        """Fill ``picks`` and state each one's propensity."""
+        propensity = np.empty(picks.shape)
+        mixed = replace(terms, floor=self.uniform(belief, terms.floor))
+        draw_by_index(self.score(belief), *mixed.given(requests), picks, propensity)
+        return gather_slates(belief, requests, picks, propensity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Greedy(Exploration):
+class Greedy(Indexed):
     """The highest mean."""
 
-    def index(self, belief: Belief) -> Floats:
+    def score(self, belief: Belief) -> Floats:
         """Return the mean."""
         return belief.mean
 
-    def draw(
-        self,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        *,
-        seed: int,
-        floor: float,
-        slot: int = 0,
-    ) -> Slates:
-        """Fill ``picks`` and state each one's propensity."""
-        return draw_highest(belief.mean, belief, requests, picks, seed=seed, mass=floor, slot=slot)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Epsilon(Exploration):
+class Epsilon(Indexed):
     """The highest mean, or with probability epsilon a uniform pick.
 
     Parameters
@@ -64,30 +76,23 @@ class Epsilon(Exploration):
                 f"half_outcomes is {self.half_outcomes}; give 0 (no decay) or a number above it"
             )
 
-    def index(self, belief: Belief) -> Floats:
+    # The mean alone is not what it chooses by.
+    index = Exploration.index
+
+    def score(self, belief: Belief) -> Floats:
         """Return the mean."""
         return belief.mean
 
-    def draw(
-        self,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        *,
-        seed: int,
-        floor: float,
-        slot: int = 0,
-    ) -> Slates:
-        """Fill ``picks`` and state each one's propensity."""
+    def uniform(self, belief: Belief, floor: float) -> float:
+        """Return the probability of a uniform pick: the floor's or epsilon's."""
         epsilon = self.epsilon
         if self.half_outcomes:
             epsilon *= self.half_outcomes / (self.half_outcomes + belief.total)
-        mass = 1.0 - (1.0 - floor) * (1.0 - epsilon)
-        return draw_highest(belief.mean, belief, requests, picks, seed=seed, mass=mass, slot=slot)
+        return 1.0 - (1.0 - floor) * (1.0 - epsilon)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UCB(Exploration):
+class UCB(Indexed):
     """The highest mean + alpha · standard deviation.
 
     Parameters
@@ -108,51 +113,24 @@ class UCB(Exploration):
         if not 0 <= self.delta < 1:
             raise ConfigError(f"delta is {self.delta}; give a probability below 1, 0 to use alpha")
 
+    def check(self, model: Model) -> None:
+        """Refuse beliefs without spread."""
+        check_spread(model, "ucb", "greedy, epsilon, softmax or squarecb")
+
     @property
     def width(self) -> float:
         """Standard deviations added to the mean."""
         return 1.0 + math.sqrt(math.log(2.0 / self.delta) / 2.0) if self.delta else self.alpha
 
-    def index(self, belief: Belief) -> Floats:
+    def score(self, belief: Belief) -> Floats:
         """Return the upper bound."""
         return belief.mean + self.width * belief.sd
 
-    def draw(
-        self,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        *,
-        seed: int,
-        floor: float,
-        slot: int = 0,
-    ) -> Slates:
-        """Fill ``picks`` and state each one's propensity."""
-        index = self.index(belief)
-        return draw_highest(index, belief, requests, picks, seed=seed, mass=floor, slot=slot)
 
-
-def draw_highest(
-    index: Floats,
-    belief: Belief,
-    requests: Requests,
-    picks: Ints,
-    *,
-    seed: int,
-    mass: float,
-    slot: int,
-) -> Slates:
-    """Fill ``picks`` with the highest index left, or with probability ``mass`` a uniform pick."""
-    propensity = np.empty(picks.shape)
-    draw_by_index(
-        index,
-        requests.offsets,
-        requests.item_keys,
-        requests.keys,
-        np.uint64(seed),
-        slot,
-        mass,
-        picks,
-        propensity,
-    )
-    return gather_slates(belief, requests, picks, propensity)
+def check_spread(model: Model, what: str, instead: str) -> None:
+    """Raise ``ConfigError`` when a model tells no uncertainty."""
+    if model.traits.family == "mean" and not model.traits.replicated:
+        raise ConfigError(
+            f"{what} needs a spread, and {type(model).__name__} tells a mean alone: it would be "
+            f"greedy; use {instead}"
+        )

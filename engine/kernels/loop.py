@@ -25,6 +25,7 @@ __all__ = [
     "UCB",
     "bound_eigenvalue",
     "bound_widths",
+    "decide_columnwise",
     "decide_densely",
     "decide_lazily",
 ]
@@ -108,6 +109,45 @@ def pick_tied1(key: np.uint64, item_keys: Keys, index: Floats, best: float) -> i
             if draw > high:
                 high, pick = draw, arm
     return pick
+
+
+@inline_scoring
+def score_arms1(x: Floats, theta: Floats, mean: Floats) -> None:
+    """Writes: mean. ``θᵀx`` of every arm; theta ``(d, K)``, four columns a pass."""
+    d, arms, p = len(x), len(mean), 0
+    for arm in range(arms):
+        mean[arm] = 0.0
+    while p + 4 <= d:
+        x0, x1, x2, x3 = x[p], x[p + 1], x[p + 2], x[p + 3]
+        t0, t1, t2, t3 = theta[p], theta[p + 1], theta[p + 2], theta[p + 3]
+        for arm in range(arms):
+            mean[arm] += x0 * t0[arm] + x1 * t1[arm] + x2 * t2[arm] + x3 * t3[arm]
+        p += 4
+    while p < d:
+        x0, t0 = x[p], theta[p]
+        for arm in range(arms):
+            mean[arm] += x0 * t0[arm]
+        p += 1
+
+
+@inline_scoring
+def draw_widths1(alpha: float, key: np.uint64, item_keys: Keys, width: Floats) -> None:
+    """Writes: width. A normal draw of every arm, in standard deviations of its belief."""
+    draw_key = combine1(key, BELIEF)
+    for arm in range(len(width)):
+        width[arm] = alpha * normal1(combine1(draw_key, item_keys[arm]))
+
+
+@inline
+def highest1(index: Floats) -> tuple[int, int]:
+    """Return the first arm of the highest index, and how many have it."""
+    best, pick, ties = -np.inf, 0, 0
+    for arm in range(len(index)):
+        if index[arm] > best:
+            best, pick, ties = index[arm], arm, 1
+        elif index[arm] == best:
+            ties += 1
+    return pick, ties
 
 
 @inline
@@ -200,12 +240,7 @@ def decide_lazily(
     forms = 0
     for i in range(n):
         xi, key = x[i], keys[i]
-        for arm in range(arms):
-            mean[arm] = 0.0
-        for p in range(d):
-            xp, row = xi[p], theta[p]
-            for arm in range(arms):
-                mean[arm] += xp * row[arm]
+        score_arms1(xi, theta, mean)
         pick, known = -1, -1
         if floor > 0.0 and uniform1(combine1(key, EXPLORE)) < floor:
             pick = pick_uniform1(key, item_keys)
@@ -222,16 +257,11 @@ def decide_lazily(
                     plain += xi[p] * xi[p]
                 plain, norm = np.sqrt(plain), np.sqrt(norm)
             if kind == THOMPSON:
-                draw_key = combine1(key, BELIEF)
-                for arm in range(arms):
-                    width[arm] = alpha * normal1(combine1(draw_key, item_keys[arm]))
+                draw_widths1(alpha, key, item_keys, width)
             for arm in range(arms):
                 reached = min(reach[0, arm] * plain, reach[1, arm] * norm)
                 bound[arm] = mean[arm] + max(width[arm], 0.0) * reached
-            highest, first = -np.inf, 0
-            for arm in range(arms):
-                if bound[arm] > highest:
-                    highest, first = bound[arm], arm
+            first, ties = highest1(bound)
             best, ties = -np.inf, 0
             for turn in range(-1, arms):
                 arm = first if turn < 0 else turn
@@ -306,15 +336,12 @@ def decide_densely(
     pairs = len(covariance)
     mean, index, product = np.empty(arms), np.empty(arms), np.empty(d)
     variance, products, mine = np.empty(arms), np.zeros(pairs), np.empty(pairs)
+    width = np.full(arms, alpha)
     for i in range(n):
         xi, key = x[i], keys[i]
+        score_arms1(xi, theta, mean)
         for arm in range(arms):
-            mean[arm] = 0.0
             variance[arm] = 0.0
-        for p in range(d):
-            xp, row = xi[p], theta[p]
-            for arm in range(arms):
-                mean[arm] += xp * row[arm]
         pick = -1
         if floor > 0.0 and uniform1(combine1(key, EXPLORE)) < floor:
             pick = pick_uniform1(key, item_keys)
@@ -339,19 +366,13 @@ def decide_densely(
                 for arm in range(arms):
                     variance[arm] += w0 * c0[arm]
                 at += 1
-            draw_key = combine1(key, BELIEF)
-            best, ties = -np.inf, 0
+            if kind == THOMPSON:
+                draw_widths1(alpha, key, item_keys, width)
             for arm in range(arms):
-                width = alpha
-                if kind == THOMPSON:
-                    width *= normal1(combine1(draw_key, item_keys[arm]))
-                index[arm] = mean[arm] + width * np.sqrt(max(variance[arm], 0.0))
-                if index[arm] > best:
-                    best, ties, pick = index[arm], 1, arm
-                elif index[arm] == best:
-                    ties += 1
+                index[arm] = mean[arm] + width[arm] * np.sqrt(max(variance[arm], 0.0))
+            pick, ties = highest1(index)
             if ties > 1:
-                pick = pick_tied1(key, item_keys, index, best)
+                pick = pick_tied1(key, item_keys, index, index[pick])
         picks[i] = pick
         for at in range(pairs):
             mine[at] = covariance[at, pick]
@@ -381,3 +402,82 @@ def decide_densely(
         for p in range(d):
             theta[p, pick] += error * product[p]
         counts[0, pick] += 1
+
+
+@kernel(
+    "i8(i8, f8[:,::1], f8[:,::1], u8[::1], u8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[::1],"
+    " i8[::1])",
+    scoring=True,
+)
+def decide_columnwise(
+    kind: int,
+    x: Floats,
+    rewards: Floats,
+    keys: Keys,
+    item_keys: Keys,
+    settings: Floats,
+    theta: Floats,
+    variance: Floats,
+    reach: Floats,
+    picks: Ints,
+) -> int:
+    """Writes: theta, variance, reach, picks. Returns how many exact widths it took.
+
+    As `decide_lazily`, each column explaining all by itself: theta ``(d, K)`` and variance
+    ``(K, d)`` are b / d and 1 / d of every arm's columns, reach ``(K,)`` the root of the largest
+    variance of an arm, which times ``‖x‖`` bounds its width.
+    """
+    n, d = x.shape
+    arms = len(item_keys)
+    alpha, gamma, floor, before = settings[0], settings[1], settings[2], settings[3]
+    mean, bound, index = np.empty(arms), np.empty(arms), np.empty(arms)
+    width = np.full(arms, alpha if kind == UCB else 0.0)
+    squares = np.empty(d)
+    widths = 0
+    for i in range(n):
+        xi, key = x[i], keys[i]
+        score_arms1(xi, theta, mean)
+        norm = 0.0
+        for p in range(d):
+            squares[p] = xi[p] * xi[p]
+            norm += squares[p]
+        norm = np.sqrt(norm) * SAFE
+        if floor > 0.0 and uniform1(combine1(key, EXPLORE)) < floor:
+            pick = pick_uniform1(key, item_keys)
+        elif kind == SQUARECB:
+            pick = pick_by_gap1(key, mean, gamma * np.sqrt(before + i))
+        else:
+            if kind == THOMPSON:
+                draw_widths1(alpha, key, item_keys, width)
+            for arm in range(arms):
+                bound[arm] = mean[arm] + max(width[arm], 0.0) * reach[arm] * norm
+                index[arm] = -np.inf
+            first, ties = highest1(bound)
+            best, pick, ties = -np.inf, first, 0
+            for turn in range(-1, arms):
+                arm = first if turn < 0 else turn
+                if bound[arm] < best or turn == first:
+                    continue
+                value = mean[arm]
+                if width[arm] != 0.0:
+                    widths += 1
+                    spread, row = 0.0, variance[arm]
+                    for p in range(d):
+                        spread += squares[p] * row[p]
+                    value += width[arm] * np.sqrt(spread)
+                index[arm] = value
+                if value > best:
+                    best, ties, pick = value, 1, arm
+                elif value == best:
+                    ties += 1
+            if ties > 1:
+                pick = pick_tied1(key, item_keys, index, best)
+        picks[i] = pick
+        reward, mine, largest = rewards[i, pick], variance[pick], 0.0
+        for p in range(d):
+            shrink = 1.0 / (1.0 + mine[p] * squares[p])
+            theta[p, pick] = (theta[p, pick] + mine[p] * xi[p] * reward) * shrink
+            mine[p] *= shrink
+            largest = max(largest, mine[p])
+        reach[pick] = np.sqrt(largest)
+    return widths

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from engine.kernels.compile import inline, kernel
 
-__all__ = ["beta_log_odds1", "combine1", "fold_keys", "mix1", "normal1", "uniform1"]
+__all__ = [
+    "beta_log_odds1",
+    "combine1",
+    "fold_keys",
+    "log_gamma_draw1",
+    "mix1",
+    "normal1",
+    "uniform1",
+]
 
 Keys = NDArray[np.uint64]
 

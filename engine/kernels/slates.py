@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.compile import inline, kernel
-from engine.kernels.random import beta_log_odds1, combine1, normal1, uniform1
+from engine.kernels.families import STUDENT, draw1
+from engine.kernels.random import combine1, uniform1
 
 __all__ = ["draw_by_belief", "draw_by_index", "mark_greedy"]
 
@@ -79,11 +80,12 @@ def draw_by_index(
             taken[pick] = True
 
 
-@kernel("void(b1, f8[::1], f8[::1], i8[::1], u8[::1], u8[::1], u8, i8, f8, i8[:,::1])")
+@kernel("void(i8, f8[::1], f8[::1], f8[::1], i8[::1], u8[::1], u8[::1], u8, i8, f8, i8[:,::1])")
 def draw_by_belief(
-    beta: bool,
+    family: int,
     p: Floats,
     q: Floats,
+    r: Floats,
     offsets: Ints,
     item_keys: Keys,
     keys: Keys,
@@ -94,7 +96,7 @@ def draw_by_belief(
 ) -> None:
     """Writes: picks. Thompson sampling: the highest of a fresh draw of every candidate per slot.
 
-    From Beta(p, q) when ``beta``, else from N(p, q²); p and q ``(offsets[-1],)``.
+    From a family of `engine.kernels.families`; p and q ``(offsets[-1],)``, r too or empty.
     """
     n, k = picks.shape
     for i in range(n):
@@ -111,9 +113,8 @@ def draw_by_belief(
                     for j in range(start, stop):
                         if not taken[j - start]:
                             key = combine1(belief_key, item_keys[j])
-                            draw = p[j] + q[j] * normal1(key)
-                            if beta:
-                                draw = beta_log_odds1(key, p[j], q[j])
+                            shape = r[j] if family == STUDENT else 0.0
+                            draw = draw1(family, key, p[j], q[j], shape)
                             if draw > best:
                                 best = draw
                                 picks[i, slot] = j - start

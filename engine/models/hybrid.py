@@ -44,10 +44,12 @@ class HybridLinear(Model):
     Parameters
     ----------
     ridge
-        Prior precision of every coefficient, per column of x and h together.
+        Prior precision of every coefficient, per column of x and h together. A hundred times
+        that of the other linear models: were an item's own coefficients free to take any value,
+        what its features say would count for nothing beside them.
     """
 
-    ridge: float = 0.01
+    ridge: float = 1.0
 
     def __post_init__(self) -> None:
         check_ridge(self.ridge)

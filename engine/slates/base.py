@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from engine.batches import Belief, Flags, Ints, Requests, Slates
-from engine.errors import ConfigError, ShapeError
-from engine.exploration.base import Exploration
+from engine.errors import ConfigError
+from engine.exploration.base import Exploration, Terms
 from engine.features import Schema
 from engine.models.base import Model
+from engine.slates.pins import check_pins, draw_around, mark_places
 
 __all__ = ["SlateRule", "check_floor", "draw_slotwise"]
 
@@ -27,6 +28,10 @@ class SlateRule(ABC):
     def check(self, exploration: Exploration, model: Model, schema: Schema) -> None:
         """Raise ``ConfigError`` when the lists' propensities could not be stated."""
         exploration.check(model)
+        if exploration.method(model) == "monte_carlo" and not self.floor:
+            raise ConfigError(
+                "sampled propensities may come out as 0 for what is shown; give a floor above 0"
+            )
 
     @abstractmethod
     def fill(
@@ -35,10 +40,9 @@ class SlateRule(ABC):
         belief: Belief,
         requests: Requests,
         picks: Ints,
-        seed: int,
-        slot: int = 0,
+        terms: Terms,
     ) -> Slates:
-        """Fill columns of ``picks`` (-1: draw; else: taken as given), the first being ``slot``."""
+        """Fill columns of ``picks`` (-1: draw; else: taken as given), the first ``terms.slot``."""
 
     def narrow(
         self,
@@ -89,11 +93,18 @@ def draw_slotwise(
 
     A pinned slot has one candidate, its pin, which no other slot has.
     """
-    _check_pins(requests, picks, pins)
+    check_pins(requests, picks, pins)
+    if not exploration.slotwise:
+
+        def fill(belief: Belief, requests: Requests, picks: Ints) -> Slates:
+            terms = Terms(seed=seed, floor=rule.floor)
+            return rule.fill(exploration, belief, requests, picks, terms)
+
+        return draw_around(fill, belief, requests, picks, pins)
     k = picks.shape[1]
     request = requests.of_candidate
     place = np.arange(len(request)) - requests.offsets[request]
-    reserved = _mark(requests, pins)
+    reserved = mark_places(requests, pins)
     free = ~reserved
     columns = []
     for slot in range(k):
@@ -109,7 +120,8 @@ def draw_slotwise(
         at = requests.offsets[:-1] + np.maximum(wanted, 0)
         barred = (wanted >= 0) & ~eligible[at]
         column = np.where((wanted >= 0) & ~barred, inside[at] - sub.offsets[:-1], -1)[:, None]
-        drawn = rule.fill(exploration, adjusted.only(eligible), sub, column, seed, slot)
+        terms = Terms(seed=seed, floor=rule.floor, slot=slot)
+        drawn = rule.fill(exploration, adjusted.only(eligible), sub, column, terms)
         original = np.flatnonzero(eligible)[sub.offsets[:-1] + drawn.picks[:, 0]]
         picks[:, slot] = np.where(barred, wanted, original - requests.offsets[:-1])
         # What the rule does not allow in this slot, the policy would never have shown there.
@@ -126,21 +138,3 @@ def draw_slotwise(
         pinned=pins >= 0,
         recurrence=np.concatenate([c.recurrence for c in columns], axis=1),
     )
-
-
-def _mark(requests: Requests, places: Ints) -> Flags:
-    """Which candidates stand in ``places`` ``(n, k)``, -1 being none, ``(offsets[-1],)``."""
-    marked = np.zeros(len(requests.rows), dtype=np.bool_)
-    row, column = np.nonzero(places >= 0)
-    marked[requests.offsets[row] + places[row, column]] = True
-    return marked
-
-
-def _check_pins(requests: Requests, picks: Ints, pins: Ints) -> None:
-    sizes = np.diff(requests.offsets)
-    if pins.shape != picks.shape or np.any(pins >= sizes[:, None]):
-        raise ShapeError(
-            f"pins are {pins.shape}, slates {picks.shape}; give places of candidates, or -1"
-        )
-    if int(_mark(requests, pins).sum()) < int((pins >= 0).sum()):
-        raise ShapeError("an item is pinned to two slots of a slate; pin it once")

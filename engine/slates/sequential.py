@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.batches import Belief, Ints, Requests, Slates
-from engine.exploration.base import Exploration
+from engine.exploration.base import Exploration, Terms
 from engine.features import Schema
 from engine.slates.base import SlateRule, check_floor
 
@@ -27,11 +27,10 @@ class SequentialDraw(SlateRule):
         belief: Belief,
         requests: Requests,
         picks: Ints,
-        seed: int,
-        slot: int = 0,
+        terms: Terms,
     ) -> Slates:
         """Fill ``picks`` and state each one's propensity."""
-        return exploration.draw(belief, requests, picks, seed=seed, floor=self.floor, slot=slot)
+        return exploration.draw(belief, requests, picks, terms)
 
     def draw(
         self,
@@ -43,4 +42,5 @@ class SequentialDraw(SlateRule):
         schema: Schema,
     ) -> Slates:
         """Fill ``picks``: all slots at once, for nothing comes between them."""
-        return self.fill(exploration, belief, requests, picks, seed)
+        terms = Terms(seed=seed, floor=self.floor)
+        return self.fill(exploration, belief, requests, picks, terms)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from engine.batches import Floats, Ints
 from engine.features import Schema
 
-__all__ = ["Visit", "World"]
+__all__ = ["LateWorld", "Visit", "World"]
 
 
 class Visit(NamedTuple):
@@ -17,6 +17,7 @@ class Visit(NamedTuple):
     candidates: Ints  # (m,) item numbers; the same object as long as the set is the same
     truth: Floats  # (m,) chance of a reward when shown first
     time_ms: int
+    z: Floats | None = None  # (m, e) item rows of the candidates; None without item features
 
 
 class World(Protocol):
@@ -37,4 +38,13 @@ class World(Protocol):
 
     def expected(self, visit: Visit, picks: Ints) -> float:
         """Sum of the slate's expected rewards."""
+        ...
+
+
+@runtime_checkable
+class LateWorld(World, Protocol):
+    """A world whose rewards are told some visits later."""
+
+    def delay(self, t: int) -> int:
+        """Visits that come between visit t and the telling of its rewards; called once for each."""
         ...

@@ -13,8 +13,9 @@ import numpy as np
 
 from engine.batches import Floats, Ints
 from engine.errors import ConfigError
-from engine.features import Numeric, Schema
+from engine.features import Numeric, Quadratic, Schema
 from simulator.worlds.base import Visit
+from simulator.worlds.drawn import Drawn
 
 __all__ = ["Multiclass", "read_table"]
 
@@ -31,28 +32,38 @@ class Multiclass:
         Features, ``(n, d)``; each is shifted and scaled over the whole table, clipped at ±5.
     labels
         The right class of each row.
+    quadratic
+        Whether rows also hold the squares and products of the features.
     """
 
     slots = 1
 
-    def __init__(self, rows: Floats, labels: list[str], *, seed: int = 0) -> None:
+    def __init__(
+        self, rows: Floats, labels: list[str], *, seed: int = 0, quadratic: bool = False
+    ) -> None:
         deviation = rows.std(axis=0)
-        self.schema = Schema(
-            features=tuple(
-                Numeric(name=f"x{i}", center=float(mean), scale=float(sd) or 1.0, clip=CLIP)
-                for i, (mean, sd) in enumerate(zip(rows.mean(axis=0), deviation, strict=True))
-            )
+        features = tuple(
+            Numeric(name=f"x{i}", center=float(mean), scale=float(sd) or 1.0, clip=CLIP)
+            for i, (mean, sd) in enumerate(zip(rows.mean(axis=0), deviation, strict=True))
         )
-        names = self.schema.columns[1:]
+        names = [feature.name for feature in features]
+        self.schema = Schema(features=(*features, Quadratic()) if quadratic else features)
         self._x = self.schema.encode([dict(zip(names, row, strict=True)) for row in rows.tolist()])
         self.item_ids = tuple(sorted(set(labels)))
         number = {label: i for i, label in enumerate(self.item_ids)}
         self._label = np.array([number[label] for label in labels])
         self._everything = np.arange(len(self.item_ids))
         self._truth = np.eye(len(self.item_ids))
-        self._rng = np.random.default_rng(seed)
+        self._seed, self._rng = seed, np.random.default_rng(seed)
         self._order = np.empty(0, dtype=np.int64)
         self.first_pass: int | None = len(labels)
+
+    def batch(self, n: int) -> Drawn:
+        """Return the first ``n`` visits as whole arrays."""
+        rng, rows = np.random.default_rng(self._seed), len(self._label)
+        order = np.concatenate([rng.permutation(rows) for _ in range(-(-n // rows))])[:n]
+        truth = self._truth[self._label[order]]
+        return Drawn(self._x[order], truth, truth)
 
     def visit(self, t: int) -> Visit:
         """Return the next row of this pass."""

@@ -27,8 +27,20 @@ features = [
 [policies.random]
 spec = "uniform"
 
+[policies.topical]
+spec = "linear-thompson"
+features = [
+    { type = "clusters", name = "taste", count = 3 },
+    { type = "numeric", name = "price", of = "item" },
+    { type = "clusters", name = "topic", of = "item", count = 3 },
+]
+
 [recommenders.default]
 policy = "main"
+window_seconds = 0.5
+
+[recommenders.topical]
+policy = "topical"
 window_seconds = 0.5
 
 [recommenders.control]

@@ -14,6 +14,10 @@ FEEDBACK = {"type": "feedback", "event_id": "e", "request_id": "r", "item_id": "
 IMPRESSION = {"type": "impression", "request_id": "r", "recommender": "default"}
 SHOWN = {"item_id": "base0", "propensity": 0.5, "method": "exact"}
 
+PINNED = {"k": 3, "pool": "base"}
+TOPICAL = {"k": 1, "pool": "base", "recommender": "topical"}
+HOURLY = (422, "bad-features", "/context/hour")
+
 SLATES = [
     (b'{"k":1,"pool":"base"', 400, "bad-json", None),
     (b"", 400, "bad-json", None),
@@ -32,7 +36,7 @@ SLATES = [
     ({"k": 1, "candidates": ["base0", 7]}, 422, "bad-request", "/candidates/1"),
     ({"k": 1, "candidates": [""]}, 422, "bad-request", "/candidates/0"),
     ({"k": 1, "pool": "base", "context": {"hour": [1]}}, 422, "bad-request", "/context/hour"),
-    ({"k": 1, "context": {"ok": 1, "a/b~": {}}}, 422, "bad-request", "/context/a~1b~0"),
+    ({"k": 1, "context": {"ok": 1, "a/b~": []}}, 422, "bad-request", "/context/a~1b~0"),
     ({"k": 1, "candidates": ["a\0"]}, 422, "bad-request", ""),
     ({"k": 1, "a/b": 1}, 422, "bad-request", "/a~1b"),
     ({"k": 1, "pool": "base", "context": {"hour": "late"}}, 422, "bad-features", "/context/hour"),
@@ -45,8 +49,20 @@ SLATES = [
     ({"k": 1, "pool": "base", "recommender": "none"}, 404, "unknown-recommender", "/recommender"),
     ({"k": 1, "candidates": []}, 422, "empty-candidates", "/candidates"),
     ({"k": 1, "candidates": ["nobody"]}, 422, "empty-candidates", "/candidates"),
+    ({"k": 2, "pool": "base", "pins": {"2": "base0"}}, 422, "bad-request", "/pins/2"),
+    ({"k": 2, "pool": "base", "pins": {"0": "nobody"}}, 422, "bad-request", "/pins/0"),
+    ({**PINNED, "pins": {"1": "base0", "0": "base0"}}, 422, "bad-request", "/pins/1"),
+    ({**PINNED, "exclude": ["base0"], "pins": {"0": "base0"}}, 422, "bad-request", "/pins/0"),
+    ({**PINNED, "pins": {"0": "base0", "first": "base1"}}, 422, "bad-request", "/pins/first"),
+    ({**PINNED, "pins": {"-1": "base0"}}, 422, "bad-request", "/pins/-1"),
+    ({**PINNED, "pins": {"0": "base1", "1": 7}}, 422, "bad-request", "/pins/1"),
+    ({**PINNED, "pins": ["base0"]}, 422, "bad-request", "/pins"),
+    ({**TOPICAL, "context": {"taste": {"3": 1}}}, 422, "bad-features", "/context/taste"),
+    ({**TOPICAL, "context": {"taste": {"1": "x"}}}, 422, "bad-request", "/context/taste/1"),
+    ({**TOPICAL, "context": {"hour": {"1": 1}}, "recommender": "default"}, *HOURLY),
 ]
 
+DEEP = "/slate/0/features/a/b"
 EVENTS = [
     (b"{", 422, "json", ""),
     (b'{"type":"feedback","kind":"cl\xffick"}', 422, "encoding", ""),
@@ -59,11 +75,14 @@ EVENTS = [
     ({**FEEDBACK, "ts": None}, 422, "schema", "/ts"),
     ({"type": "tick"}, 422, "type", "/type"),
     ({"type": "control", "change": "configure", "settings": {}}, 422, "type", "/type"),
+    ({"type": "control", "change": "reset", "settings": {"policy": "main"}}, 422, "type", "/type"),
     ({**IMPRESSION, "slate": []}, 422, "value", "/slate"),
     ({**IMPRESSION, "slate": [{**SHOWN, "propensity": -0.1}]}, 422, "value", "/slate/0/propensity"),
     ({**IMPRESSION, "slate": [{**SHOWN, "propensity": 1.1}]}, 422, "value", "/slate/0/propensity"),
     ({**IMPRESSION, "slate": [{**SHOWN, "propensity": 0}]}, 422, "value", "/slate/0/propensity"),
     ({**IMPRESSION, "slate": [SHOWN, SHOWN]}, 422, "value", "/slate/1/item_id"),
+    ({**IMPRESSION, "slate": [{**SHOWN, "recurrence": 0}]}, 422, "value", "/slate/0/recurrence"),
+    ({**IMPRESSION, "slate": [{**SHOWN, "features": {"a": {"b": []}}}]}, 422, "schema", DEEP),
 ]
 
 
@@ -138,6 +157,12 @@ def test_a_body_beyond_the_limit_is_not_read(http):
         ("/v1/items/bad", {"expires_at": "soon"}, "/expires_at"),
         ("/v1/users/bad", {"features": {"a": []}}, "/features/a"),
         ("/v1/items/bad", {"features": {"a": 1, "": 1}}, "/features/"),
+        ("/v1/items/bad", {"features": {"a": {"1": 0.5, "2": "x"}}}, "/features/a/2"),
+        (
+            "/v1/items/bad",
+            {"features": {"a": dict.fromkeys(map(str, range(1001)), 0)}},
+            "/features/a",
+        ),
         ("/v1/pools/bad", {}, "/item_ids"),
         ("/v1/pools/bad", {"item_ids": "base0"}, "/item_ids"),
         ("/v1/items/" + "x" * 300, {}, "/id"),

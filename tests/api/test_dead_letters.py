@@ -28,6 +28,18 @@ def letters(http, **query):
     return reply.json()["dead_letters"]
 
 
+def test_item_features_that_do_not_fit_are_pointed_at(service, http):
+    slate = [
+        {"item_id": item, "propensity": 0.5, "method": "exact", "features": {"topic": {at: 1}}}
+        for item, at in (("a", "2"), ("b", "3"))
+    ]
+    event = {"type": "impression", "request_id": "misfit", "recommender": "topical", "slate": slate}
+    assert http.post("/v1/events", json=event).status_code == 202
+    wait_until(lambda: any("misfit" in each["value"] for each in letters(http)))
+    (letter,) = [each for each in letters(http) if "misfit" in each["value"]]
+    assert (letter["reason"], letter["pointer"]) == ("schema", "/slate/1/features/topic")
+
+
 def test_they_tell_where_why_and_what(service, http):
     offsets = append(service, b'{"type":"like"}', b"\xff{", LONG)
     wait_until(lambda: {each["offset"] for each in letters(http)} >= set(offsets))

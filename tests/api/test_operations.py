@@ -27,12 +27,12 @@ def test_the_model_says_what_is_served_and_how_far_it_learned(http):
     body = http.get("/v1/model").json()
     assert body["view"] >= 1
     assert 1 <= body["offsets"]["0"] <= body["end"]
-    assert {policy["name"] for policy in body["policies"]} == {"main", "random"}
+    assert {policy["name"] for policy in body["policies"]} == {"main", "random", "topical"}
     slate = http.post("/v1/slates", json={"k": 1, "pool": "base"}).json()
     (main,) = (policy for policy in body["policies"] if policy["name"] == "main")
     assert main["hash"] == slate["policy_hash"]
     assert main["fallback"] is None
-    assert body["recommenders"] == {"default": "main", "control": "random"}
+    assert body["recommenders"] == {"default": "main", "control": "random", "topical": "topical"}
     assert body["conservation"]["exact"] is True
 
 

@@ -4,7 +4,9 @@ import pytest
 
 from api.commands.init import TEMPLATE
 from api.settings import Settings, read_settings
+from engine.drift import Drift
 from engine.errors import ConfigError
+from engine.features import KINDS
 from streams.config import EngineConfig
 
 
@@ -77,11 +79,34 @@ def test_settings_are_frozen_and_cross_a_pipe_unchanged(file):
         ("port = 70000", "'port' is 70000"),
         ('port = "x"', "'port' is 'x'"),
         ('[[keys]]\nname = "a"\nscope = "all"\nsha256 = "00"', "'serve' or 'admin'"),
+        ('[policies.a]\nspec = "uniform"\n[policies.a.drift]\nhalving = 2', "'halvings'?"),
+        ('[policies.a]\nspec = "uniform"\n[policies.a.drift]\naction = "stop"', "or 'decay'"),
         ("port = ", "is not TOML"),
     ],
 )
 def test_what_is_wrong_is_named(file, text, says):
     assert says in refusal(file, text)
+
+
+def test_a_watch_for_drift_is_read_and_checked(file, monkeypatch):
+    text = '[policies.main]\nspec = "beta-ucb"\n[policies.main.drift]\n'
+    file.write_text(text + 'detector = "page-hinkley"\naction = "decay"\nthreshold = 9\n')
+    monkeypatch.setenv("SLATESTREAM_POLICIES__MAIN__DRIFT__HALVINGS", "3")
+    config = EngineConfig.from_dict(read_settings(file).engine_settings())
+    drift = Drift(detector="page-hinkley", action="decay", threshold=9.0, halvings=3)
+    assert config.policies["main"].drift == drift
+    file.write_text(text + "threshold = 9\n")
+    with pytest.raises(ConfigError, match="threshold is of page-hinkley"):
+        EngineConfig.from_dict(read_settings(file).engine_settings())
+
+
+def test_the_commented_features_of_the_template_are_a_schema(file):
+    lines = [line.replace("    # {", "    {") for line in TEMPLATE.splitlines()]
+    file.write_text("\n".join(lines))
+    config = EngineConfig.from_dict(read_settings(file).engine_settings())
+    schema = config.policies["main"].build("main").schema
+    assert {each["type"] for each in schema.to_list()} == set(KINDS)
+    assert schema.item_features == ("genre",)
 
 
 def test_a_key_pasted_for_its_hash_is_not_repeated(file):

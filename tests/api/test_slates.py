@@ -129,3 +129,73 @@ def test_dry_runs_are_not_counted_as_served(http):
     before = served()
     http.post("/v1/slates", json={"k": 1, "pool": "base", "dry_run": True})
     assert served() == before
+
+
+def test_pins_are_shown_where_they_were_put_and_logged_as_such(service, http):
+    ask = {**ASK, "k": 4, "pins": {"2": "base5", "0": "base3"}, "request_id": uuid.uuid4().hex}
+    body = http.post("/v1/slates", json=ask).json()
+    pinned = [slot["item_id"] for slot in body["slate"] if slot["method"] == "pinned"]
+    assert (
+        pinned == ["base3", "base5"] == [body["slate"][0]["item_id"], body["slate"][2]["item_id"]]
+    )
+    for slot in body["slate"]:
+        assert (slot["method"] == "pinned") == (slot["reason"] == "pinned")
+        assert slot["propensity"] == 1.0 or slot["method"] != "pinned"
+    (impression,) = logged(service, ask["request_id"])
+    assert [shown.method for shown in impression.slate] == [s["method"] for s in body["slate"]]
+    assert impression.slate[2].propensity == 1.0
+    assert (
+        http.post("/v1/slates", json={**ask, "pins": {"0": "base3", "2": "base5"}}).json() == body
+    )
+    assert http.post("/v1/slates", json={**ask, "pins": {"0": "base3"}}).status_code == 409
+
+
+def test_pins_of_the_random_recommender_leave_the_rest_even(http):
+    ask = {**ASK, "recommender": "control", "pins": {"1": "base0"}}
+    body = http.post("/v1/slates", json=ask).json()
+    assert [slot["propensity"] for slot in body["slate"]] == pytest.approx([1 / 5, 1, 1 / 4])
+
+
+def test_what_is_shown_is_logged_with_the_features_that_the_policy_reads(service, http):
+    features = {"price": 3, "topic": {"2": 0.5}, "colour": "red"}
+    for number in range(3):
+        item = {"features": features if number else {}}
+        assert http.put(f"/v1/items/topical{number}", json=item).status_code == 200
+    assert http.get("/v1/items/topical1").json()["features"] == features
+    ask = {
+        "k": 3,
+        "candidates": [f"topical{number}" for number in range(3)],
+        "recommender": "topical",
+        "context": {"taste": {"0": 0.75, "2": 0.25}},
+    }
+    body = http.post("/v1/slates", json=ask).json()
+    (impression,) = logged(service, body["request_id"])
+    assert impression.context == ask["context"]
+    shown = {item.item_id: item.features for item in impression.slate}
+    assert shown.pop("topical0") == {}
+    assert list(shown.values()) == [{"price": 3, "topic": {"2": 0.5}}] * 2
+    (impression,) = logged(service, http.post("/v1/slates", json=ASK).json()["request_id"])
+    assert {item.features for item in impression.slate} == {None}
+    belief = http.get("/v1/policies/topical/items/topical1")
+    assert belief.status_code == 200
+
+
+def test_an_item_whose_features_do_not_fit_is_named(http):
+    assert http.put("/v1/items/odd", json={"features": {"price": "dear"}}).status_code == 200
+    ask = {"k": 1, "candidates": ["base0", "odd"], "recommender": "topical"}
+    reply = http.post("/v1/slates", json=ask)
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/bad-features")
+    (error,) = reply.json()["errors"]
+    assert error["pointer"] == "/candidates/1"
+    assert "item 'odd'" in error["detail"]
+    assert "price" in error["detail"]
+    http.put("/v1/pools/odd", json={"item_ids": ["base0", "odd"]})
+    (error,) = http.post("/v1/slates", json={**ask, "candidates": None, "pool": "odd"}).json()[
+        "errors"
+    ]
+    assert error["pointer"] == "/pool"
+    assert http.post("/v1/slates", json={**ask, "recommender": "default"}).status_code == 200
+    belief = http.get("/v1/policies/topical/items/odd")
+    assert (belief.status_code, belief.json()["type"]) == (422, "/problems/bad-features")
+    http.delete("/v1/items/odd")
+    assert http.post("/v1/slates", json=ask).status_code == 200

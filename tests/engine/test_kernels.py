@@ -15,6 +15,7 @@ from engine.kernels.thompson import integrate_wins
 from tests import naive
 
 RNG = np.random.default_rng
+NONE = np.empty(0)
 
 
 def batch(rng, n=6, most=9):
@@ -74,8 +75,8 @@ def test_slates_equal_their_twins(mass):
     by_index, by_normal, by_beta = (np.full((len(keys), k), -1) for _ in range(3))
     propensity = np.empty(by_index.shape)
     draw_by_index(index, offsets, item_keys, keys, seed, 0, mass, by_index, propensity)
-    draw_by_belief(False, mean, sd, offsets, item_keys, keys, seed, 0, mass, by_normal)
-    draw_by_belief(True, a, b, offsets, item_keys, keys, seed, 0, mass, by_beta)
+    draw_by_belief(0, mean, sd, NONE, offsets, item_keys, keys, seed, 0, mass, by_normal)
+    draw_by_belief(1, a, b, NONE, offsets, item_keys, keys, seed, 0, mass, by_beta)
     for i, key in enumerate(keys):
         at = slice(offsets[i], offsets[i + 1])
         own = item_keys[at]
@@ -120,7 +121,7 @@ def test_greedy_marks_the_highest_mean_left():
 def worst_error(beta, p, q, picks, twin):
     """Largest error of a slate's probabilities, slot by slot."""
     stated, left, worst = np.empty((1, len(picks))), list(range(len(p))), 0.0
-    integrate_wins(beta, p, q, np.array([0, len(p)]), np.array([picks]), stated)
+    integrate_wins(int(beta), p, q, NONE, np.array([0, len(p)]), np.array([picks]), stated)
     for slot, pick in enumerate(picks):
         true = twin(p[left], q[left], left.index(pick))
         worst = max(worst, abs(true - stated[0, slot]))
@@ -161,7 +162,7 @@ def test_quadrature_of_all_candidates_sums_to_one():
     total = 0.0
     for pick in range(300):
         wins = np.empty((1, 1))
-        integrate_wins(False, mean, sd, np.array([0, 300]), np.array([[pick]]), wins)
+        integrate_wins(0, mean, sd, NONE, np.array([0, 300]), np.array([[pick]]), wins)
         total += wins[0, 0]
     assert abs(total - 1) < 1e-7
 
@@ -171,7 +172,9 @@ def test_identical_candidates_win_equally(beta):
     for value in (0.01, 0.1, 1.0, 50.0):
         wins = np.empty((1, 3))
         same = np.full(100, value)
-        integrate_wins(beta, same, same, np.array([0, 100]), np.array([[7, 0, 99]]), wins)
+        integrate_wins(
+            int(beta), same, same, NONE, np.array([0, 100]), np.array([[7, 0, 99]]), wins
+        )
         np.testing.assert_allclose(wins[0], [1 / 100, 1 / 99, 1 / 98], atol=1e-7)
 
 
@@ -183,7 +186,7 @@ def test_beta_draws_exceed_one_half_as_often_as_beta_does(a, b):
     # The draw of an item beats a near-certain 1/2 with the chance that Beta(a, b) exceeds 1/2.
     ab = np.tile([a, 1e9], n), np.tile([b, 1e9], n)
     offsets, item_keys = np.arange(n + 1) * 2, np.tile(np.array([1, 2], dtype=np.uint64), n)
-    draw_by_belief(True, *ab, offsets, item_keys, keys, np.uint64(0), 0, 0.0, picks)
+    draw_by_belief(1, *ab, NONE, offsets, item_keys, keys, np.uint64(0), 0, 0.0, picks)
     expected = scipy.stats.beta(a, b).sf(0.5)
     assert abs(np.mean(picks == 0) - expected) < 5 * np.sqrt(expected * (1 - expected) / n) + 1e-4
 

@@ -7,7 +7,7 @@ from engine.batches import Outcomes
 from engine.errors import ConfigError, ShapeError
 from engine.features import Numeric, Schema
 from engine.kernels.loop import bound_eigenvalue
-from engine.loop import LinearLoop, run_linear
+from engine.loop import ColumnwiseLoop, LinearLoop, run_linear
 from engine.registry import make_policy
 from tests import naive
 from tests.naive import loop as twin
@@ -146,3 +146,13 @@ def test_wrong_settings_are_refused(settings, error):
 def test_wrong_arrays_are_refused(x):
     with pytest.raises(ShapeError):
         LinearLoop(2, 3).run(x, np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_columnwise_picks_are_those_of_the_slow_twin(kind):
+    x, rewards = world(9, 500)
+    settings = {"exploration": kind, "alpha": 0.7, "ridge": 0.05, "gamma": 3.0, "floor": 0.1}
+    found = ColumnwiseLoop(4, 8, seed=5, **settings).run(x, rewards)
+    expected = twin.run_linear(x, rewards, seed=5, columnwise=True, **settings)
+    np.testing.assert_array_equal(found.picks, expected)
+    assert len(set(expected.tolist())) > 3

@@ -37,7 +37,7 @@ def slates(mean, sd, picks, *, n=1, mass=0.0, seed=0):
     mean, sd = np.tile(mean, n), np.tile(sd, n)
     plain = picks.copy()
     draw_normal_slates(mean, sd, *given, picks, probability, left_out)
-    draw_by_belief(False, mean, sd, *given, plain)
+    draw_by_belief(0, mean, sd, np.empty(0), *given, plain)
     return probability, left_out, plain
 
 

@@ -23,7 +23,7 @@ def pick_by_gap(key, mean, gamma):
     return int(np.argmax(left < 0)) if np.any(left < 0) else len(mean) - 1
 
 
-def run_linear(x, rewards, *, exploration, alpha, ridge, gamma, floor, seed):
+def run_linear(x, rewards, *, exploration, alpha, ridge, gamma, floor, seed, columnwise=False):
     (n, d), arms = x.shape, rewards.shape[1]
     precision = np.array([np.eye(d) * ridge * d for _ in range(arms)])
     moment = np.zeros((arms, d))
@@ -45,7 +45,8 @@ def run_linear(x, rewards, *, exploration, alpha, ridge, gamma, floor, seed):
                 draws = [normal(combine(combine(key, 13), item)) for item in item_keys]
                 scale = alpha * np.array(draws)
             pick = pick_tied(key, item_keys, np.round(mean + scale * width, 12))
-        precision[pick] += np.outer(x[t], x[t])
+        outer = np.outer(x[t], x[t])
+        precision[pick] += np.diag(np.diag(outer)) if columnwise else outer
         moment[pick] += rewards[t, pick] * x[t]
         picks.append(pick)
     return np.array(picks)

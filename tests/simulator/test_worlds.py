@@ -2,35 +2,67 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError
+from engine.exploration.index import UCB
+from engine.exploration.thompson import Thompson
+from engine.loop import run_linear
+from engine.models.linear import DisjointLinear
+from engine.slates.sequential import SequentialDraw
 from simulator.simulate import make_world, simulate
 from simulator.worlds.multiclass import Multiclass, read_table
 from simulator.worlds.shop import Shop
 
-PENDIGITS = ("pendigits.tra", "class", "linear-thompson", 50_000)
-LETTER = ("letter.csv", "Letter", "linear-ucb", 100_000)
+PENDIGITS = ("pendigits.tra", "class", "thompson", 50_000)
+LETTER = ("letter.csv", "Letter", "ucb", 100_000)
+
+
+@pytest.mark.parametrize(
+    ("file", "label", "exploration", "rounds", "last", "first"),
+    [(*PENDIGITS, 0.92, 0.90), (*LETTER, 0.67, 0.62)],
+)
+def test_default_settings_learn_real_tables(
+    data_dir, file, label, exploration, rounds, last, first
+):
+    """What linear-thompson and linear-ucb do, floor and all, in the compiled loop.
+
+    The first pass is held to its mean: over seeds it varies by one percentage point.
+    """
+    table = read_table(data_dir / "multiclass" / file, label)
+    alpha = {"thompson": Thompson().alpha, "ucb": UCB().alpha}[exploration]
+    passes = []
+    for seed in (1, 2, 3):
+        world = Multiclass(*table, seed=seed)
+        x, truth, reward = world.batch(rounds)
+        ran = run_linear(
+            x,
+            reward,
+            exploration=exploration,
+            alpha=alpha,
+            ridge=DisjointLinear().ridge,
+            floor=SequentialDraw().floor,
+            seed=seed,
+        )
+        right = truth[np.arange(rounds), ran.picks]
+        assert right[-rounds // 10 :].mean() >= last
+        passes.append(right[world.first_pass // 2 : world.first_pass].mean())
+    assert np.mean(passes) >= first
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("file", "label", "spec", "rounds", "last", "first"),
-    [(*PENDIGITS, 0.92, 0.90), (*LETTER, 0.67, 0.62)],
+    ("file", "label", "spec", "rounds", "first"),
+    [
+        ("pendigits.tra", "class", "linear-thompson", 7494, 0.90),
+        ("letter.csv", "Letter", "linear-ucb", 20_000, 0.62),
+    ],
 )
-def test_default_settings_learn_real_tables(data_dir, file, label, spec, rounds, last, first):
+def test_the_first_pass_over_real_tables(data_dir, file, label, spec, rounds, first):
     path = data_dir / "multiclass" / file
-    found = [
-        simulate(
-            make_world("multiclass", seed=seed, data=path, label=label),
-            spec,
-            rounds=rounds,
-            seed=seed,
-        )
-        for seed in (1, 2, 3)
-    ]
-    assert min(run.accuracy_last_tenth for run in found) >= last
-    assert min(run.accuracy_first_pass for run in found) >= first
-    for run in found:
-        assert run.greedy_accuracy_last_tenth > run.accuracy_last_tenth, "the floor costs something"
-        assert run.regret == pytest.approx(rounds * (1 - run.mean_reward))
+    world = make_world("multiclass", seed=1, data=path, label=label)
+    run = simulate(world, spec, rounds=rounds, seed=1)
+    assert run.accuracy_first_pass >= first
+    assert run.greedy_accuracy_first_pass > run.accuracy_first_pass, "the floor costs something"
+    assert run.greedy_accuracy_last_tenth > run.accuracy_last_tenth
+    assert run.regret == pytest.approx(rounds * (1 - run.mean_reward))
 
 
 def test_the_same_seed_gives_the_same_run():
@@ -131,7 +163,7 @@ def test_tables_that_are_none_are_refused(tmp_path, text, label):
 
 
 def test_worlds_and_rounds_are_checked(tmp_path):
-    with pytest.raises(ConfigError, match="multiclass, shop"):
+    with pytest.raises(ConfigError, match=r"multiclass, .*, shop"):
         make_world("shopp", seed=0)
     with pytest.raises(ConfigError, match="--data"):
         make_world("multiclass", seed=0)

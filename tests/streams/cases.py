@@ -2,7 +2,7 @@
 
 import random
 
-from streams.config import EngineConfig, PolicyConfig, RecommenderConfig
+from streams.config import EngineConfig, Forgetting, PolicyConfig, RecommenderConfig
 from streams.errors import BadEventError
 from streams.events import (
     Activation,
@@ -84,7 +84,8 @@ class Bench:
 
 def comparable(outcome: Outcome) -> tuple:
     """An outcome as plain data, its features to the bit."""
-    return tuple(outcome._replace(x=outcome.x.tobytes()))
+    z = None if outcome.z is None else outcome.z.tobytes()
+    return tuple(outcome._replace(x=outcome.x.tobytes(), z=z))
 
 
 STEPS_MS = [0, 0, 1, 500, 4_000, 9_000, 15_000, 20_000, 30_000, 130_000]
@@ -140,8 +141,11 @@ def random_event(rng: random.Random) -> bytes:
         event = Activation(ts=0, request_id=request_id, slots=slots)
     elif draw < 0.92:
         event = Tick(ts=0)
-    elif draw < 0.95:
+    elif draw < 0.94:
         event = random_config(rng).to_control(0)
+    elif draw < 0.97:
+        policy = rng.choice(["policy-default", "policy-other", "nobody"])
+        event = Forgetting(policy=policy, halvings=rng.choice([0, 1, 3, 2000])).to_control(0)
     else:
         return rng.choice([b"{", b"\xff", b'{"type":"item","ts":0,"id":"a"}', b"null"])
     return encode_event(event)

@@ -1,8 +1,9 @@
 """Every fate a record can have, and what is learned from the rest."""
 
 import pytest
+from msgspec import structs
 
-from streams.events import Activation, Item, Tick
+from streams.events import Activation, Item, ShownItem, Tick
 from streams.log.base import Record
 from tests.streams.cases import DEVICE, HOUR, START, Bench, click, impression, settings
 
@@ -236,3 +237,103 @@ def test_many_early_records_of_one_request_expire_at_once():
         bench.joiner.add(record, click("never", event_id=str(number)))
     bench.tick(5)
     assert bench.fates("feedback") == {"consumed": 20_000, "orphan": 20_000}
+
+
+PRICE = {"type": "numeric", "name": "price", "of": "item", "center": 5, "scale": 2}
+TOPIC = {"type": "clusters", "name": "topic", "of": "item", "count": 2}
+
+
+def priced(request_id, *features, **fields):
+    seen = impression(request_id, "abcd"[: len(features)], **fields)
+    slate = [
+        structs.replace(shown, features=given)
+        for shown, given in zip(seen.slate, features, strict=True)
+    ]
+    return structs.replace(seen, slate=tuple(slate))
+
+
+def test_the_outcome_carries_the_items_features_from_the_impression():
+    bench = Bench(settings(HOUR, PRICE, TOPIC))
+    bench.at(0, priced("r", {"price": 9, "other": "x"}, None, {"topic": {"1": 0.5}})).tick(50)
+    (outcome,) = bench.joiner.outcomes
+    assert outcome.z.tolist() == [[2, 0, 0], [0, 0, 0], [0, 0, 0.5]]
+    assert outcome.x.tolist() == [1.0, -1.5]
+
+
+def test_slots_learned_apart_carry_their_own_items_features():
+    bench = Bench(settings(PRICE, learn="first"))
+    bench.at(0, priced("r", {"price": 5}, {"price": 7}, {"price": 9})).at(1, click("r", "b"))
+    first, rest = bench.tick(50).joiner.outcomes
+    assert (first.slots, first.z.tolist()) == ((1,), [[1.0]])
+    assert (rest.slots, rest.z.tolist()) == ((0, 2), [[0.0], [2.0]])
+
+
+def test_without_item_features_in_the_schema_none_are_carried():
+    bench = Bench(settings(HOUR))
+    bench.at(0, priced("r", {"price": "dear"})).tick(50)
+    assert bench.joiner.outcomes[0].z is None
+
+
+@pytest.mark.parametrize(
+    ("features", "pointer"),
+    [
+        ({"other": [1], "price": "dear"}, "/slate/2/features/price"),
+        ({"topic": {"2": 1.0}}, "/slate/2/features/topic"),
+    ],
+)
+def test_item_features_that_do_not_fit_are_pointed_at(features, pointer):
+    bench = Bench(settings(PRICE, TOPIC))
+    features.pop("other", None)
+    bench.at(0, priced("r", {"price": 1}, None, features)).at(1, click("r", "c")).tick(500)
+    (letter,) = bench.joiner.dead
+    assert (letter.reason, letter.pointer) == ("schema", pointer)
+    assert bench.fates("impression") == {"consumed": 1, "dead": 1}
+    assert bench.fates("feedback") == {"consumed": 1, "orphan": 1}
+
+
+def test_an_open_slate_is_encoded_anew_when_the_schema_changes():
+    bench = Bench(settings(HOUR))
+    bench.at(0, priced("r", {"price": 9}, {"price": 5})).at(1, priced("s", {"price": "dear"}))
+    bench.at(2, settings(PRICE).to_control(0)).tick(60)
+    (outcome,) = bench.joiner.outcomes
+    assert (outcome.x.tolist(), outcome.z.tolist()) == ([1.0], [[2.0], [0.0]])
+    (letter,) = bench.joiner.dead
+    assert (letter.offset, letter.pointer) == (1, "/slate/0/features/price")
+    assert bench.fates("impression") == {"consumed": 2, "applied": 1, "dead": 1}
+
+
+def test_the_outcome_carries_the_propensity_of_each_slot_and_the_last_reaction(bench):
+    slate = (
+        ShownItem(item_id="a", propensity=0.25, method="exact"),
+        ShownItem(item_id="b", propensity=0.5, method="monte_carlo", error=0.1, recurrence=5),
+        ShownItem(item_id="c", propensity=1.0, method="pinned"),
+    )
+    bench.at(0, structs.replace(SEEN, slate=slate)).at(1, click("r", "b", "e1"))
+    bench.at(2, click("r", "a", "e2")).at(2, click("r", "c", "e3", kind="view")).tick(30)
+    (outcome,) = bench.joiner.outcomes
+    assert outcome.propensity == (0.25, 1 / 5, 1.0)
+    assert (outcome.slots, outcome.last) == ((0, 1, 2), 1)
+
+
+def test_without_a_reaction_the_last_is_none(bench):
+    bench.at(0, SEEN).tick(30)
+    assert bench.joiner.outcomes[0].last == -1
+
+
+def test_a_slot_learned_at_its_first_feedback_is_not_after_the_last_reaction():
+    bench = Bench(settings(learn="first"))
+    bench.at(0, impression("r", "abcd")).at(1, click("r", "b", "e1")).at(2, click("r", "d", "e2"))
+    bench.at(3, click("r", "a", "e3")).tick(30)
+    found = [(outcome.slots, outcome.last) for outcome in bench.joiner.outcomes]
+    assert found == [((1,), 1), ((3,), 3), ((0,), 3), ((2,), 3)]
+
+
+@pytest.mark.parametrize("learn", ["close", "first"])
+def test_the_last_reaction_of_a_deferred_slate_counts_activated_slots_alone(learn):
+    bench = Bench(settings(learn=learn))
+    bench.at(0, impression("r", "abcd", deferred=True))
+    bench.at(1, click("r", "d", "e1")).at(1, click("r", "a", "e2"))
+    bench.at(2, Activation(ts=0, request_id="r", slots=(0, 1)))
+    bench.at(3, click("r", "c", "e3")).tick(30)
+    assert {outcome.last for outcome in bench.joiner.outcomes} == {0}
+    assert sorted(slot for o in bench.joiner.outcomes for slot in o.slots) == [0, 1]

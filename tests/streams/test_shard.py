@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from engine.batches import Outcomes
 from engine.features import Schema
@@ -14,6 +15,7 @@ from streams.events import Event, Tick, encode_event
 from streams.log.base import EVENTS, Record
 from streams.log.memory import MemoryLog
 from streams.shard import Shard, Snapshot, replay_log
+from tests.item_model import register
 from tests.streams.cases import (
     DEVICE,
     HOUR,
@@ -191,3 +193,45 @@ def test_restoring_from_the_wrong_log_is_refused():
 
     with pytest.raises(StoreError, match="not the log"):
         Shard.restore(stored, ticks)
+
+
+PRICE = {"type": "numeric", "name": "price", "of": "item", "scale": 2}
+
+
+def test_a_model_of_items_learns_from_the_impressions_alone(monkeypatch):
+    register(monkeypatch)
+    seen = impression("r", "ab")
+    slate = [
+        structs.replace(shown, features={"price": price}, recurrence=recurrence)
+        for shown, price, recurrence in zip(seen.slate, (2.0, 4.0), (None, 3), strict=True)
+    ]
+    log = log_of(
+        (0, settings(HOUR, PRICE, spec="items-greedy:corrected=true").to_control(0)),
+        (0, structs.replace(seen, slate=tuple(slate))),
+        (1, click("r", "b")),
+        (50, Tick(ts=0)),
+    )
+    whole = replay_log(log)
+    shared = whole.states["main"].shared
+    assert shared["total"].tolist() == [2.0 * 1.0 + 3.0 * 2.0]  # weights 1 / 0.5 and 3
+    assert (shared["n"].item(), shared["reward"].item()) == (5.0, 3.0)
+    assert shared["moment"].tolist() == [6.0]
+    assert whole.hash == replay_log(log, limit=1).hash
+
+
+@pytest.mark.parametrize("examination", ["cascade", "1|0.5"])
+def test_slots_of_a_slate_are_learned_as_they_were_examined(examination):
+    spec = f"beta-greedy:examination={examination}"
+    log = log_of(
+        (0, settings(spec=spec).to_control(0)),
+        (0, impression("r", "abc")),
+        (1, click("r", "b")),
+        (2, impression("s", "cba")),
+        (50, Tick(ts=0)),
+    )
+    state = replay_log(log).states["main"]
+    count = dict(zip("abc", state.take(["a", "b", "c"])["count"].tolist(), strict=True))
+    # Of r the cascade was read up to b; of s, without a reaction, to the end.
+    expected = {"cascade": {"a": 2, "b": 2, "c": 1}, "1|0.5": {"a": 1.5, "b": 1, "c": 1.5}}
+    assert count == expected[examination]
+    assert replay_log(log, limit=1).hash == replay_log(log).hash
