@@ -23,6 +23,7 @@ STYLE: Any = {
     "svg.hashsalt": "slatestream",  # the same figures give the same file
     "svg.fonttype": "none",
     "font.family": "sans-serif",
+    "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
@@ -75,6 +76,7 @@ def _draw(axis: str, rows: Sequence[Row], path: Path) -> Path:
     panel.set(xscale="log", yscale="log", ylabel="µs of one core an event")
     ticks = sorted({float(row.at[axis]) for row in rows})
     panel.set_xticks(ticks, labels=[f"{tick:,.0f}" for tick in ticks])
+    panel.yaxis.set_major_formatter("{x:g}")
     panel.minorticks_off()
     panel.set_xlabel(AXES[axis].format(**rows[0].at))
     panel.grid(visible=True, color="#dddddd", linewidth=0.5)

@@ -46,3 +46,5 @@ def test_the_wheel_works_outside_the_checkout(root, tmp_path):
     simulate = ["simulate", "multiclass", "--data", str(table), "--label", "label"]
     rounds = ["--policy", "beta-ucb", "--rounds", "300", "--seed", "1", "--json"]
     assert '"mean_reward"' in run(command, *simulate, *rounds, cwd=tmp_path)
+    bench = ["bench", "update", "--quick", "--rounds", "1", "--json"]
+    assert '"ratio"' in run(command, *bench, cwd=tmp_path)

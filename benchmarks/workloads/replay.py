@@ -33,7 +33,7 @@ def contests(quick: bool) -> Iterator[Contest]:
             mine = ours(world, setting.alpha)
             base: dict[str, Any] = {"params": params, "unit": "events"}
             if name != FULL_FIELD:
-                yield Contest(mode="batched", ours=mine, peers=tuple(numpy), **base)
+                yield Contest(mode="batched", ours=mine, peers=tuple(numpy[:-1]), **base)
                 continue
             few = max(10, min(2000, 200_000 // items)) if not quick else 5
             with vowpal.driver(world, few) as driver:

@@ -17,7 +17,8 @@ def test_version_and_help():
     assert (told.returncode, told.stdout) == (0, f"slatestream {release}\n")
     helped = run_cli("--help")
     assert helped.returncode == 0
-    for command in ("demo", "serve", "init", "keys", "check", "evaluate", "replay", "simulate"):
+    commands = ("demo", "serve", "init", "keys", "check", "evaluate", "replay", "simulate", "bench")
+    for command in commands:
         assert command in helped.stdout
 
 

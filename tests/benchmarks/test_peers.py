@@ -15,6 +15,7 @@ from benchmarks.workloads.edges import make_edges
 from benchmarks.workloads.policies import Deciding
 from benchmarks.workloads.replay import replay_ours
 from benchmarks.worlds import WORLDS, make_world
+from engine.kernels.families import NORMAL
 from engine.kernels.thompson import integrate_wins
 
 
@@ -78,7 +79,8 @@ def slate_world(items):
 
 def exact(mean, sd, picks, floor):
     wins = np.empty((1, len(picks)))
-    integrate_wins(False, mean, sd, np.array([0, len(mean)]), picks[None, :].copy(), wins)
+    offsets = np.array([0, len(mean)])
+    integrate_wins(NORMAL, mean, sd, np.empty(0), offsets, picks[None, :].copy(), wins)
     return (1 - floor) * wins[0] + floor / (len(mean) - np.arange(len(picks)))
 
 
