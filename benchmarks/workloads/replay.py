@@ -31,17 +31,18 @@ def contests(quick: bool) -> Iterator[Contest]:
         for name, setting in WORLDS.items():
             world = make_world(name, items, columns, events)
             mine, share = ours(world, setting.alpha, before)
+            whole = ours(world, setting.alpha, min(before, SLICE), prune=False)[0]
             params = f"LinUCB, K={items:,}, d={columns}, {name}, {share:.1%} exact"
             numpy = [stream(peer(world, setting.alpha), world) for peer in (Packed, Gemv, Einsum)]
             base: dict[str, Any] = {"params": params, "unit": "events"}
             if name != FULL_FIELD:
-                yield Contest(mode="batched", ours=mine, peers=tuple(numpy[:-1]), **base)
+                yield Contest(mode="batched", ours=mine, peers=(*numpy[:-1], whole), **base)
                 continue
             few = max(10, min(2000, 200_000 // items)) if not quick else 5
             with vowpal.driver(world, few) as driver:
                 libraries = [_library(peer, world) for peer in (Mabwiser, River, Contextualbandits)]
                 parsed = vowpal.learn_parsed(world, max(5, few // 10))
-                peers = (*numpy, driver, parsed, *libraries)
+                peers = (*numpy, whole, driver, parsed, *libraries)
                 yield Contest(mode="batched", ours=mine, peers=peers, **base)
             one = _per_call(world, setting.alpha)
             yield Contest(mode="per-call", ours=one, peers=tuple(numpy), **base)
@@ -52,12 +53,12 @@ def replay_ours(world: World, alpha: float) -> Ints:
     return _loop(world, alpha).run(world.x, world.rewards).picks
 
 
-def ours(world: World, alpha: float, before: int) -> tuple[Contender, float]:
+def ours(world: World, alpha: float, before: int, *, prune: bool = True) -> tuple[Contender, float]:
     """Our loop, going on after some events; and the share of items it evaluates exactly by then.
 
     Costs of the peers do not depend on what was learned; ours falls as bounds get narrow.
     """
-    loop, at, share = _loop(world, alpha), 0, 1.0
+    loop, at, share = _loop(world, alpha, prune=prune), 0, 1.0
     n = len(world.x)
     few = min(SLICE, n)
 
@@ -69,12 +70,13 @@ def ours(world: World, alpha: float, before: int) -> tuple[Contender, float]:
 
     for _ in range(0, before, few):
         call(None)
-    return Contender(name="slatestream", units=few, call=call), share
+    name = "slatestream" if prune else "slatestream, every width evaluated"
+    return Contender(name=name, units=few, call=call), share
 
 
-def _loop(world: World, alpha: float) -> LinearLoop:
+def _loop(world: World, alpha: float, *, prune: bool = True) -> LinearLoop:
     d, items = world.x.shape[1], world.items
-    return LinearLoop(d, items, exploration="ucb", alpha=alpha, ridge=RIDGE / d)
+    return LinearLoop(d, items, exploration="ucb", alpha=alpha, ridge=RIDGE / d, prune=prune)
 
 
 def settled(world: World, alpha: float) -> Contender:
