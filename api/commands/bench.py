@@ -37,10 +37,10 @@ def bench(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure this machine: medians of rounds in which ours and the peers take turns on one core.
+    r"""Measure this machine: medians of rounds in which ours and the peers take turns on one core.
 
     Rates are per second of CPU time, beside Redis per second. Trust the ratios: rates depend on
-    the machine. `pip install 'slatestream[bench]'` brings the peers.
+    the machine. `pip install 'slatestream\[bench]'` brings the peers.
     """
     names = check_names(workload or ())
     folder = charts or (markdown.parent if markdown else None)

@@ -13,9 +13,9 @@ __all__ = ["contests"]
 
 ADVERSE, KIND = "clicks, alpha=1", "decaying, alpha=0.1"
 MODELS = {
-    "exact, adverse world": (ADVERSE, replay.ours, Packed),
-    "exact, kind world": (KIND, replay.ours, Packed),
-    "diagonal": (ADVERSE, diagonal.ours, Diagonal),
+    "exact, adverse world": (ADVERSE, replay.settled, Packed),
+    "exact, kind world": (KIND, replay.settled, Packed),
+    "diagonal": (ADVERSE, diagonal.looping, Diagonal),
 }
 ITEMS, COLUMNS = (10, 30, 100, 300, 1000), (8, 16, 32, 64, 128)
 ITEMS_AT, COLUMNS_AT = 100, 32  # what stays as it is along the other axis

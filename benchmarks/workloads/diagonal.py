@@ -12,8 +12,9 @@ from benchmarks.peers.numpy_linear import RIDGE, Diagonal
 from benchmarks.workloads.policies import Deciding, batches
 from benchmarks.workloads.replay import stream
 from benchmarks.worlds import WORLDS, World, make_world
+from engine.loop import ColumnwiseLoop
 
-__all__ = ["contests", "ours"]
+__all__ = ["contests", "looping", "ours"]
 
 CASES = ((100, 32, 100_000), (1000, 32, 20_000), (10, 32, 100_000))  # items, columns, events
 QUICK = ((4, 3, 30),)
@@ -23,17 +24,28 @@ NOTE = "the policy stands still within a batch"
 
 
 def contests(quick: bool) -> Iterator[Contest]:
-    """Three sizes; every item is scored in every event, so one world is enough."""
+    """Three sizes, event after event and in batches, in one world."""
     for items, columns, events in QUICK if quick else CASES:
         world, alpha = make_world(NAME, items, columns, events), WORLDS[NAME].alpha
         size = min(BATCH, events // 2)
         each, numpy = stream(Diagonal(world, alpha), world), _numpy_batches(world, alpha, size)
         base: dict[str, Any] = {"unit": "events"}
+        base["params"] = f"diagonal LinUCB, K={items:,}, d={columns}"
+        yield Contest(mode="batched", ours=looping(world, alpha), peers=(each,), **base)
         base["params"] = f"diagonal LinUCB, K={items:,}, d={columns}, batches of {size}"
         yield Contest(mode="batched", ours=ours(world, alpha), peers=(numpy, each), **base)
         base["params"] = f"diagonal LinUCB, K={items:,}, d={columns}"
         single = stream(_deciding(world, alpha), world)
         yield Contest(mode="per-call", ours=single, peers=(each,), **base)
+
+
+def looping(world: World, alpha: float) -> Contender:
+    """Our loop: each event decided on what the one before taught."""
+    ridge = RIDGE / world.x.shape[1]  # ours is per column
+    loop = ColumnwiseLoop(world.x.shape[1], world.items, alpha=alpha, ridge=ridge)
+    return Contender(
+        name="slatestream", units=len(world.x), call=lambda _: loop.run(world.x, world.rewards)
+    )
 
 
 def ours(world: World, alpha: float) -> Contender:

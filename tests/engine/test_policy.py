@@ -3,7 +3,7 @@ import pytest
 
 from engine.batches import Outcomes, Requests
 from engine.errors import ConfigError, ShapeError
-from engine.registry import make_policy, policy_names
+from engine.registry import MODELS, make_policy, policy_names
 from tests.engine.worlds import (
     ITEMS,
     SCHEMA,
@@ -49,11 +49,16 @@ def test_wrong_specs_are_refused_with_the_way_out(spec, hint):
 
 
 def test_names_are_the_ones_promised():
-    models = ("linear", "beta", "shared", "hybrid", "fourier")
-    kinds = ("greedy", "epsilon", "ucb")
-    promised = {f"{model}-{kind}" for model in models for kind in kinds}
-    promised |= {"uniform", "linear-thompson", "beta-thompson", "fourier-thompson"}
-    assert promised <= set(policy_names())
+    """Every model with every exploration whose probabilities can be stated."""
+    anywhere = ("greedy", "epsilon", "softmax", "squarecb", "fastcb")
+    promised = {"uniform"} | {f"{model}-{kind}" for model in MODELS for kind in anywhere}
+    spread = MODELS.keys() - {"river", "importance"}
+    promised |= {f"{model}-{kind}" for model in spread for kind in ("ucb", "top-m")}
+    drawn = spread - {"bagged", "diagonal"}  # replicas, and spreads that may be infinite
+    promised |= {f"{model}-thompson" for model in drawn}
+    promised |= {"shared-marginal-thompson", "hybrid-marginal-thompson"}
+    promised |= {"beta-kl-ucb", "bagged-bagging", "importance-exp3"}
+    assert set(policy_names()) == promised
 
 
 def test_uniform_is_exactly_uniform():
