@@ -168,11 +168,13 @@ def test_a_page_gets_what_was_measured_and_keeps_the_rest(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(page_of("machine", "update", "slate"))
     skipped = [Skipped(workload="slate", params="d=32", peer="Redis", reason="no server")]
-    report = report_of(row_of("update", 27.03), row_of("slate", 1234.5), skipped=skipped)
+    rows = row_of("update", 27.03), row_of("slate", 1234.5), row_of("slate", 99.7)
+    report = report_of(*rows, skipped=skipped)
     assert fill_page(page, report) == ["machine", "update", "slate"]
     text = page.read_text()
     assert "1.23M | 45.7k | **27** (14 to 54)" in text
     assert "**1,234**" in text
+    assert "**100** (50 to 199)" in text
     assert "- not measured: Redis: no server" in text
     assert f"Python {report.machine.python}" in text
     slate = tables(report)["slate"]
