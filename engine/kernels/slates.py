@@ -38,6 +38,45 @@ def pick_uniform1(slot_key: np.uint64, item_keys: Keys, taken: Flags) -> int:
     return pick
 
 
+@inline
+def find_leaders1(values: Floats, leaders: Ints, heights: Floats) -> int:
+    """Writes: leaders, heights. Places of the largest values, largest first; returns how many.
+
+    As many as ``leaders`` has room for, or as there are.
+    """
+    found, room = 0, len(leaders)
+    for j in range(len(values)):
+        value = values[j]
+        if found == room and not value > heights[room - 1]:
+            continue
+        at = min(found, room - 1)
+        while at > 0 and value > heights[at - 1]:
+            leaders[at], heights[at] = leaders[at - 1], heights[at - 1]
+            at -= 1
+        leaders[at], heights[at] = j, value
+        found = min(found + 1, room)
+    return found
+
+
+@inline
+def first_left1(leaders: Ints, found: int, taken: Flags, start: int) -> int:
+    """Return the first place from ``start`` in the leaders whose candidate is not taken."""
+    at = start
+    while at < found and taken[leaders[at]]:
+        at += 1
+    return at
+
+
+@inline
+def count_ties1(values: Floats, taken: Flags, best: float) -> int:
+    """Return how many candidates not taken have the value ``best``."""
+    ties = 0
+    for j in range(len(values)):
+        if values[j] == best and not taken[j]:
+            ties += 1
+    return ties
+
+
 @kernel("void(f8[::1], i8[::1], u8[::1], u8[::1], u8, i8, f8, i8[:,::1], f8[:,::1])")
 def draw_by_index(
     index: Floats,
@@ -56,27 +95,28 @@ def draw_by_index(
     is the number of the first column's slot.
     """
     n, k = picks.shape
+    leaders, heights = np.empty(k + 1, dtype=np.int64), np.empty(k + 1)
     for i in range(n):
-        start, stop = offsets[i], offsets[i + 1]
-        taken = np.zeros(stop - start, dtype=np.bool_)
+        own, its_keys = index[offsets[i] : offsets[i + 1]], item_keys[offsets[i] : offsets[i + 1]]
+        taken = np.zeros(len(own), dtype=np.bool_)
+        found = find_leaders1(own, leaders, heights)
         for slot in range(k):
-            best, ties = -np.inf, 0
-            for j in range(stop - start):
-                if not taken[j]:
-                    if index[start + j] > best:
-                        best, ties = index[start + j], 1
-                    elif index[start + j] == best:
-                        ties += 1
+            at = first_left1(leaders, found, taken, 0)
+            best, ties = heights[at], 1
+            rival = first_left1(leaders, found, taken, at + 1)
+            if rival < found and heights[rival] == best:
+                ties = count_ties1(own, taken, best)
             if picks[i, slot] < 0:
                 slot_key = combine1(combine1(seed, keys[i]), np.uint64(first + slot))
-                tied = taken.copy()
-                if uniform1(combine1(slot_key, EXPLORE)) >= mass:
-                    for j in range(stop - start):
-                        tied[j] = taken[j] or index[start + j] != best
-                picks[i, slot] = pick_uniform1(slot_key, item_keys[start:stop], tied)
+                if uniform1(combine1(slot_key, EXPLORE)) < mass:
+                    picks[i, slot] = pick_uniform1(slot_key, its_keys, taken)
+                elif ties == 1:
+                    picks[i, slot] = leaders[at]
+                else:
+                    picks[i, slot] = pick_uniform1(slot_key, its_keys, taken | (own != best))
             pick = picks[i, slot]
-            share = (1.0 - mass) / ties if index[start + pick] == best else 0.0
-            propensity[i, slot] = share + mass / (stop - start - slot)
+            share = (1.0 - mass) / ties if own[pick] == best else 0.0
+            propensity[i, slot] = share + mass / (len(own) - slot)
             taken[pick] = True
 
 
@@ -125,13 +165,12 @@ def draw_by_belief(
 def mark_greedy(mean: Floats, offsets: Ints, picks: Ints, greedy: Flags) -> None:
     """Writes: greedy. Whether each pick had the highest mean of the candidates left to its slot."""
     n, k = picks.shape
+    leaders, heights = np.empty(k, dtype=np.int64), np.empty(k)
     for i in range(n):
-        start, stop = offsets[i], offsets[i + 1]
-        taken = np.zeros(stop - start, dtype=np.bool_)
+        own = mean[offsets[i] : offsets[i + 1]]
+        taken = np.zeros(len(own), dtype=np.bool_)
+        found = find_leaders1(own, leaders, heights)
         for slot in range(k):
-            best = -np.inf
-            for j in range(stop - start):
-                if not taken[j]:
-                    best = max(best, mean[start + j])
-            greedy[i, slot] = mean[start + picks[i, slot]] == best
+            at = first_left1(leaders, found, taken, 0)
+            greedy[i, slot] = own[picks[i, slot]] == heights[at]
             taken[picks[i, slot]] = True

@@ -81,6 +81,15 @@ def bound_below1(mean: Floats, sd: Floats, k: int, low: float, high: float) -> f
     return best
 
 
+@inline_scoring
+def draw_normals1(
+    mean: Floats, sd: Floats, item_keys: Keys, belief_key: np.uint64, draws: Floats
+) -> None:
+    """Writes: draws. A draw of every belief; apart from the search, so that it vectorises."""
+    for j in range(len(draws)):
+        draws[j] = mean[j] + sd[j] * normal1(combine1(belief_key, item_keys[j]))
+
+
 @inline
 def draw_slots1(
     mean: Floats,
@@ -94,7 +103,7 @@ def draw_slots1(
     picks: Ints,
 ) -> None:
     """Writes: picks. Draw the slots given as -1; mean, sd and item_keys are of ``inside`` alone."""
-    taken = np.zeros(len(all_keys), dtype=np.bool_)
+    taken, draws = np.zeros(len(all_keys), dtype=np.bool_), np.empty(len(inside))
     for slot in range(len(picks)):
         if picks[slot] < 0:
             slot_key = combine1(key, np.uint64(first + slot))
@@ -102,11 +111,11 @@ def draw_slots1(
                 picks[slot] = pick_uniform1(slot_key, all_keys, taken)
             else:
                 belief_key = combine1(slot_key, BELIEF)
+                draw_normals1(mean, sd, item_keys, belief_key, draws)
                 best, place = -np.inf, -1
                 for j in range(len(inside)):
-                    draw = mean[j] + sd[j] * normal1(combine1(belief_key, item_keys[j]))
-                    if draw > best and not taken[inside[j]]:
-                        best, place = draw, inside[j]
+                    if draws[j] > best and not taken[inside[j]]:
+                        best, place = draws[j], inside[j]
                 picks[slot] = place
         taken[picks[slot]] = True
 
