@@ -139,7 +139,27 @@ def predict_diagonal(
         xi = x[i]
         for p in range(len(xi)):
             squares[p] = xi[p] * xi[p]
-        for j in range(offsets[i], offsets[i + 1]):
+        j, stop = offsets[i], offsets[i + 1]
+        while j + 4 <= stop:  # four at once: a short row's sum costs less than its loop
+            a, b, c, e = rows[j], rows[j + 1], rows[j + 2], rows[j + 3]
+            m0, m1, m2, m3 = theta[a], theta[b], theta[c], theta[e]
+            v0, v1, v2, v3 = variance[a], variance[b], variance[c], variance[e]
+            s0, s1, s2, s3, w0, w1, w2, w3 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for p in range(len(xi)):
+                first, second = xi[p], squares[p]
+                s0 += m0[p] * first
+                s1 += m1[p] * first
+                s2 += m2[p] * first
+                s3 += m3[p] * first
+                w0 += v0[p] * second
+                w1 += v1[p] * second
+                w2 += v2[p] * second
+                w3 += v3[p] * second
+            mean[j], mean[j + 1], mean[j + 2], mean[j + 3] = s0, s1, s2, s3
+            sd[j], sd[j + 1] = np.sqrt(w0), np.sqrt(w1)
+            sd[j + 2], sd[j + 3] = np.sqrt(w2), np.sqrt(w3)
+            j += 4
+        while j < stop:
             mine, spread = theta[rows[j]], variance[rows[j]]
             value, square = 0.0, 0.0
             for p in range(len(mine)):
@@ -147,3 +167,4 @@ def predict_diagonal(
                 square += spread[p] * squares[p]
             mean[j] = value
             sd[j] = np.sqrt(square)
+            j += 1

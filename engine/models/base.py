@@ -144,13 +144,11 @@ class Model(ABC):
     def belief(self, posterior: Posterior, requests: Requests, **given: Any) -> Belief:
         """Make a `Belief` of this family; what is not given is as for a mean without spread."""
         size = len(requests.rows)
-        return Belief(
-            **{
-                "family": self.traits.family,
-                "sd": np.zeros(size),
-                "noise": np.ones(size),
-                "count": posterior.arrays["count"][requests.rows],
-                "total": posterior.total,
-                **given,
-            }
-        )
+        given.setdefault("family", self.traits.family)
+        given.setdefault("count", posterior.arrays["count"][requests.rows])
+        given.setdefault("total", posterior.total)
+        if "sd" not in given:
+            given["sd"] = np.zeros(size)
+        if "noise" not in given:
+            given["noise"] = np.ones(size)
+        return Belief(**given)
