@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 BOUNDS = {"beta": (0.0, 1.0), "gamma": (0.0, np.inf), "logit": (0.0, 1.0)}  # of the mean, by family
-MAX_SPAN = 256  # half-lives an outcome may lie after the landmark
+MAX_SPAN = 256  # half-lives an outcome may lie after the landmark, or come late
 
 
 class _Saved(msgspec.Struct):
@@ -63,7 +63,8 @@ class Policy:
     Parameters
     ----------
     half_life_ms
-        Outcomes this old count half; 0 never forgets.
+        Outcomes this old count half; 0 never forgets. One that comes 256 half-lives late, or
+        more, is not learned: there would be nothing left of it.
     seed
         Seeds the draws, together with request id, slot and item id.
     examination
@@ -145,7 +146,7 @@ class Policy:
             )
         latest = int(outcomes.time_ms.max(initial=state.landmark))
         state.ensure_rows(outcomes.item_ids)  # also of items in slots that were not looked at
-        outcomes = self.examination.apply(outcomes)
+        outcomes = self.examination.apply(self._lasting(state, outcomes))
         for part in self._segments(state, outcomes):
             rows = state.ensure_rows(part.item_ids)
             weight = part.weight
@@ -163,6 +164,19 @@ class Policy:
         if state.landmark != before:
             return self.derive(state)
         return self.refresh(posterior, state, list(dict.fromkeys(outcomes.item_ids)))
+
+    def _lasting(self, state: State, outcomes: Outcomes) -> Outcomes:
+        """Leave out what had faded to nothing before it came.
+
+        Its weight would be a number whose halves are not exact, or 0, as the landmark stands. Told
+        by whole half-lives from the latest outcome before it, which no cut of the log changes.
+        """
+        if not self.half_life_ms:
+            return outcomes
+        steps = (outcomes.time_ms - state.landmark) // self.half_life_ms
+        latest = np.maximum.accumulate(np.maximum(steps, 0))
+        kept = latest - steps < MAX_SPAN
+        return outcomes if kept.all() else outcomes.take(np.flatnonzero(kept))
 
     def _segments(self, state: State, outcomes: Outcomes) -> Iterator[Outcomes]:
         start, n = 0, len(outcomes.item_ids)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -235,3 +237,44 @@ def test_learning_keeps_the_posterior_that_deriving_gives(half_life):
     for name, array in derived.arrays.items():
         mine = posterior.arrays[name][posterior.rows(derived.item_ids)]
         np.testing.assert_array_equal(mine, array[derived.rows(derived.item_ids)])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "linear-ucb:half_life_seconds=1,second_sums=true",
+        "diagonal-ucb:half_life_seconds=1",
+        "normal-ucb:half_life_seconds=1",
+        "bagged-ucb:half_life_seconds=1",
+        "logistic-ucb:half_life_seconds=1",
+        "logistic-ucb:half_life_seconds=1,covariance=diagonal",
+    ],
+)
+def test_what_comes_hundreds_of_half_lives_late_is_not_learned_however_the_log_is_cut(spec):
+    made, start = policy(spec), 1_700_000_000_000
+    # After the second outcome the landmark stands there, if the log was cut there, or else at the
+    # first; from one the third looks faded to nothing and from the other not.
+    for late in (257, 800, 1060, 1074, 10**8):
+        batch = replace(
+            outcomes(1, 4),
+            item_ids=["a", "a", "late", "a"],
+            time_ms=start + 1000 * np.array([0, 200, 200 - late, 201]),
+        )
+        whole, cut = made.init(), made.init()
+        made.update(whole, batch)
+        for i in range(4):
+            made.update(cut, batch.take(slice(i, i + 1)))
+        assert cut.hash() == whole.hash()
+        assert whole.take(["late"])["count"] == 0
+        belief = made.believe(made.derive(whole), requests(made.derive(whole), items=["late", "a"]))
+        assert np.isfinite(belief.mean).all()
+
+
+def test_what_comes_some_half_lives_late_is_learned():
+    made, batch = policy("beta-ucb:half_life_seconds=1"), outcomes(1, 2)
+    late = replace(
+        batch, item_ids=["a", "late"], weight=np.ones(2), time_ms=np.array([2_000_000, 1_997_000])
+    )
+    state = made.init()
+    made.update(state, late)
+    assert state.take(["a", "late"])["count"].tolist() == [1.0, 0.125]
