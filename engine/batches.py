@@ -210,6 +210,9 @@ class Requests:
             )
         offsets = np.cumsum([0, *(len(each.item_ids) for each in candidates)], dtype=np.int64)
         keys = np.array([hash_key(request_id) for request_id in request_ids], dtype=np.uint64)
+        if not candidates:
+            none = np.empty(0, dtype=np.int64)
+            return cls(x=x, keys=keys, offsets=offsets, item_keys=none.astype(np.uint64), rows=none)
         if len(candidates) == 1:
             only = candidates[0]
             return cls(

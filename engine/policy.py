@@ -265,8 +265,27 @@ class Policy:
         )
 
     def believe(self, posterior: Posterior, requests: Requests) -> Belief:
-        """Mean and spread of every candidate of every request."""
+        """Mean and spread of every candidate of every request.
+
+        Raises ``ShapeError`` when the requests do not fit the schema: kernels check nothing.
+        """
+        self._check_widths(requests)
         return self.model.believe(posterior, requests, self.schema)
+
+    def _check_widths(self, requests: Requests) -> None:
+        n, m = len(requests.offsets) - 1, len(requests.rows)
+        x, z, e = requests.x, requests.z, len(self.schema.item_columns)
+        given = z.shape[1] > 0 or (m > 0 and self.model.traits.reads_items)
+        if x.shape != (n, self.width) or len(z) != m or (given and z.shape[1] != e):
+            raise ShapeError(
+                f"requests.x is {x.shape} and z {z.shape}; {n} requests and {m} candidates need "
+                f"({n}, {self.width}) and ({m}, {e}): the schema has so many columns"
+            )
+        if not len(requests.keys) == n or not requests.offsets[-1] == len(requests.item_keys) == m:
+            raise ShapeError(
+                f"requests have {len(requests.keys)} keys, offsets up to {requests.offsets[-1]}, "
+                f"{m} rows and {len(requests.item_keys)} item keys; they must agree"
+            )
 
     def merge(self, states: Sequence[State]) -> State:
         """Add up the states of shards, in the order given: equal to one state of the whole.

@@ -104,6 +104,7 @@ class River(Model):
             forgets=False,
             examines=False,
             weighs=False,
+            reads_items=not self.per_item,
             aligns=False,
         )
 

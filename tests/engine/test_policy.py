@@ -278,3 +278,59 @@ def test_what_comes_some_half_lives_late_is_learned():
     state = made.init()
     made.update(state, late)
     assert state.take(["a", "late"])["count"].tolist() == [1.0, 0.125]
+
+
+NARROW = {"x": np.ones((1, 3)), "z": np.ones((7, 1))}
+
+
+@pytest.mark.parametrize("spec", [f"{model}-greedy" for model in MODELS if model != "bagged"])
+@pytest.mark.parametrize("name", NARROW)
+def test_requests_whose_rows_have_another_width_are_refused(spec, name):
+    made, state = learned(spec, n=30)
+    posterior = made.derive(state)
+    asked = requests(posterior, n=1, items=ITEMS)
+    with pytest.raises(ShapeError, match="columns"):
+        made.believe(posterior, replace(asked, **{name: NARROW[name]}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"x": np.ones((2, 6))},
+        {"x": np.ones(6)},
+        {"offsets": np.array([0, 8])},
+        {"offsets": np.array([0, 3, 7])},
+        {"rows": np.zeros(6, dtype=np.int64)},
+        {"item_keys": np.zeros(6, dtype=np.uint64)},
+        {"keys": np.zeros(2, dtype=np.uint64)},
+    ],
+)
+def test_requests_whose_parts_do_not_fit_are_refused(damage):
+    made, state = learned("linear-ucb")
+    posterior = made.derive(state)
+    asked = requests(posterior, n=1, items=ITEMS)
+    made.rank(posterior, asked, 2)
+    with pytest.raises(ShapeError):
+        made.rank(posterior, replace(asked, **damage), 2)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["shared-ucb", "hybrid-ucb", "fourier-ucb:base=shared", "river-greedy:per_item=false"],
+)
+def test_models_of_item_features_refuse_requests_without_them(spec):
+    made, state = learned(spec, n=30)
+    posterior = made.derive(state)
+    x = SCHEMA.encode([{}])
+    with pytest.raises(ShapeError, match="columns"):
+        made.item_summary(posterior, ITEMS, x[0])
+    assert len(made.item_summary(posterior, ITEMS, x[0], candidates(posterior, ITEMS).z)["mean"])
+    blind = policy("linear-ucb")
+    assert len(blind.item_summary(blind.derive(blind.init()), ITEMS, x[0])["mean"]) == 7
+
+
+def test_no_requests_get_no_slates():
+    made, state = learned("linear-ucb")
+    posterior = made.derive(state)
+    none = Requests.of(np.empty((0, made.width)), [], [])
+    assert made.rank(posterior, none, 2).picks.shape == (0, 2)
