@@ -203,7 +203,8 @@ class Policy:
     def refresh(self, posterior: Posterior, state: State, item_ids: Sequence[str]) -> Posterior:
         """Derive the named items again, to the same bits as `derive`. Writes: posterior.
 
-        A model whose beliefs of one item rest on the outcomes of others is derived whole.
+        The landmark must be where it was when the posterior was derived: else every item's sums
+        have changed. A model whose beliefs of one item rest on others' is derived whole.
         """
         if self.model.traits.pooled:
             return self.derive(state)

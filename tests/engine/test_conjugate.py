@@ -258,7 +258,9 @@ def test_an_item_shown_where_nobody_looked_is_believed_what_its_group_says(famil
     made = make_policy(f"{family}-greedy:group=genre,examination=cascade", schema=GENRES)
     state = made.init()
     reward = [0.9] * 20 + [0.1] * 20
-    made.update(state, shown([f"item-{i}" for i in range(40)], reward, ["pop"] * 20 + ["jazz"] * 20))
+    made.update(
+        state, shown([f"item-{i}" for i in range(40)], reward, ["pop"] * 20 + ["jazz"] * 20)
+    )
     below = replace(shown(["below"], [0.0], ["jazz"]), slot=np.array([3]), last=np.array([0]))
     made.update(state, below)
     means = believe(made, state, ["below", "never"], ["jazz", "jazz"]).mean

@@ -97,6 +97,9 @@ def test_picks_that_are_no_slate_are_refused(picks):
         {"weight": np.array([1.0, 0.0, 1.0])},
         {"weight": np.array([1.0, -1.0, 1.0])},
         {"weight": np.array([1.0, np.inf, 1.0])},
+        {"examination": np.array([1.0, 0.0, 1.0])},
+        {"examination": np.array([1.0, np.nan, 1.0])},
+        {"slot": np.array([0, -1, 1])},
     ],
 )
 def test_outcomes_that_do_not_fit_are_refused(damage):
