@@ -71,6 +71,8 @@ class Outcomes:
             ("last", np.full(n, -1, dtype=np.int64)),
             ("examination", np.ones(n)),
         )
+        told = () if self.examination is None else (self.examination,)
+        placed = self.slot is not None
         for name, default in defaults:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
@@ -83,13 +85,16 @@ class Outcomes:
             if rows.ndim != 2 or len(rows) != n:
                 raise ShapeError(f"outcomes.{name} is {rows.shape}; {n} items need ({n}, columns)")
         given = (self.x, self.z, self.reward)
-        above = (self.weight, self.propensity)
+        above = (self.weight, self.propensity, *told)
         if not all(np.isfinite(values).all() for values in given) or not all(
             np.all((values > 0) & np.isfinite(values)) for values in above
         ):
             raise ShapeError(
-                "outcomes hold a value that is not finite, or a weight or propensity not above 0"
+                "outcomes hold a value that is not finite, or a weight, propensity or examination "
+                "not above 0"
             )
+        if placed and np.any(self.slot < 0):
+            raise ShapeError("outcomes.slot is below 0; slots count from 0")
 
     def take(self, part: slice | Ints) -> Outcomes:
         """Return some of the rows."""
@@ -210,6 +215,9 @@ class Requests:
             )
         offsets = np.cumsum([0, *(len(each.item_ids) for each in candidates)], dtype=np.int64)
         keys = np.array([hash_key(request_id) for request_id in request_ids], dtype=np.uint64)
+        if not candidates:
+            none = np.empty(0, dtype=np.int64)
+            return cls(x=x, keys=keys, offsets=offsets, item_keys=none.astype(np.uint64), rows=none)
         if len(candidates) == 1:
             only = candidates[0]
             return cls(

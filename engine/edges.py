@@ -135,7 +135,8 @@ class EdgeTable:
 
     def halve(self, steps: int) -> None:
         """Multiply every sum by ``0.5 ** steps``, exactly. Writes: this table."""
-        self.values *= 0.5**steps
+        # Not a product with a power, which could underflow where the sum does not.
+        self.values = np.ldexp(self.values, -steps)
         self.values[np.abs(self.values) < NEGLIGIBLE] = 0.0
 
     def digest(self) -> bytes:

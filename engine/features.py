@@ -202,13 +202,13 @@ class Schema:
 
     def __post_init__(self) -> None:
         names = [INTERCEPT, *(feature.name for feature in self._bases)]
-        columns = (*self.columns, *self.item_columns)
+        columns = (*self.columns, *self.item_columns, *self.products)
         counted = Counter(columns) + Counter(names)
         once = set(names) & set(columns)  # a numeric feature and its column share a name
         twice = sorted(name for name, n in counted.items() if n > 1 + (name in once))
         if twice:
             raise ConfigError(f"features {twice} are declared twice; names must differ")
-        if len(columns) + len(self.cross[0]) > MAX_COLUMNS:
+        if len(columns) > MAX_COLUMNS:
             raise ConfigError(f"the features have {len(columns)} columns; at most {MAX_COLUMNS}")
 
     @cached_property
@@ -245,6 +245,12 @@ class Schema:
                     places += [(i, j) for i in here for j in there]
         pairs = np.array(places, dtype=np.int64).reshape(-1, 2)
         return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """Names of the products that a joint row adds."""
+        x, z = self.columns, self.item_columns
+        return tuple(f"{x[i]}*{z[j]}" for i, j in zip(*self.cross, strict=True))
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -351,6 +357,12 @@ class Schema:
                 left, right = self.places(feature.left), self.places(feature.right)
                 return [(i, j) for i in left for j in right]
         elif isinstance(feature, Quadratic) and source == "context":
+            for name in feature.names:
+                if self._find(name).of != source:
+                    raise ConfigError(
+                        f"quadratic: feature {name!r} belongs to the item; name features of the "
+                        "context, or declare an interaction of item features"
+                    )
             numeric = [f.name for f in self._bases if isinstance(f, Numeric) and f.of == source]
             places = [i for name in feature.names or numeric for i in self.places(name)]
             return [(i, j) for at, i in enumerate(places) for j in places[at:]]

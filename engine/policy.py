@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 BOUNDS = {"beta": (0.0, 1.0), "gamma": (0.0, np.inf), "logit": (0.0, 1.0)}  # of the mean, by family
-MAX_SPAN = 256  # half-lives an outcome may lie after the landmark
+MAX_SPAN = 256  # half-lives an outcome may lie after the landmark, or come late
 
 
 class _Saved(msgspec.Struct):
@@ -63,7 +63,8 @@ class Policy:
     Parameters
     ----------
     half_life_ms
-        Outcomes this old count half; 0 never forgets.
+        Outcomes this old count half; 0 never forgets. One that comes 256 half-lives late, or
+        more, is not learned: there would be nothing left of it.
     seed
         Seeds the draws, together with request id, slot and item id.
     examination
@@ -145,7 +146,7 @@ class Policy:
             )
         latest = int(outcomes.time_ms.max(initial=state.landmark))
         state.ensure_rows(outcomes.item_ids)  # also of items in slots that were not looked at
-        outcomes = self.examination.apply(outcomes)
+        outcomes = self.examination.apply(self._lasting(state, outcomes))
         for part in self._segments(state, outcomes):
             rows = state.ensure_rows(part.item_ids)
             weight = part.weight
@@ -163,6 +164,19 @@ class Policy:
         if state.landmark != before:
             return self.derive(state)
         return self.refresh(posterior, state, list(dict.fromkeys(outcomes.item_ids)))
+
+    def _lasting(self, state: State, outcomes: Outcomes) -> Outcomes:
+        """Leave out what had faded to nothing before it came.
+
+        Its weight would be a number whose halves are not exact, or 0, as the landmark stands. Told
+        by whole half-lives from the latest outcome before it, which no cut of the log changes.
+        """
+        if not self.half_life_ms:
+            return outcomes
+        steps = (outcomes.time_ms - state.landmark) // self.half_life_ms
+        latest = np.maximum.accumulate(np.maximum(steps, 0))
+        kept = latest - steps < MAX_SPAN
+        return outcomes if kept.all() else outcomes.take(np.flatnonzero(kept))
 
     def _segments(self, state: State, outcomes: Outcomes) -> Iterator[Outcomes]:
         start, n = 0, len(outcomes.item_ids)
@@ -189,7 +203,8 @@ class Policy:
     def refresh(self, posterior: Posterior, state: State, item_ids: Sequence[str]) -> Posterior:
         """Derive the named items again, to the same bits as `derive`. Writes: posterior.
 
-        A model whose beliefs of one item rest on the outcomes of others is derived whole.
+        The landmark must be where it was when the posterior was derived: else every item's sums
+        have changed. A model whose beliefs of one item rest on others' is derived whole.
         """
         if self.model.traits.pooled:
             return self.derive(state)
@@ -251,8 +266,27 @@ class Policy:
         )
 
     def believe(self, posterior: Posterior, requests: Requests) -> Belief:
-        """Mean and spread of every candidate of every request."""
+        """Mean and spread of every candidate of every request.
+
+        Raises ``ShapeError`` when the requests do not fit the schema: kernels check nothing.
+        """
+        self._check_widths(requests)
         return self.model.believe(posterior, requests, self.schema)
+
+    def _check_widths(self, requests: Requests) -> None:
+        n, m = len(requests.offsets) - 1, len(requests.rows)
+        x, z, e = requests.x, requests.z, len(self.schema.item_columns)
+        given = z.shape[1] > 0 or (m > 0 and self.model.traits.reads_items)
+        if x.shape != (n, self.width) or len(z) != m or (given and z.shape[1] != e):
+            raise ShapeError(
+                f"requests.x is {x.shape} and z {z.shape}; {n} requests and {m} candidates need "
+                f"({n}, {self.width}) and ({m}, {e}): the schema has so many columns"
+            )
+        if not len(requests.keys) == n or not requests.offsets[-1] == len(requests.item_keys) == m:
+            raise ShapeError(
+                f"requests have {len(requests.keys)} keys, offsets up to {requests.offsets[-1]}, "
+                f"{m} rows and {len(requests.item_keys)} item keys; they must agree"
+            )
 
     def merge(self, states: Sequence[State]) -> State:
         """Add up the states of shards, in the order given: equal to one state of the whole.

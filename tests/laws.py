@@ -195,7 +195,11 @@ def state_is_bounded_by_the_items(spec):
 
 def a_constant_reward_is_learned_within_two_percent(spec):
     made = policy(spec)
-    state, batch = made.init(), outcomes(4, 7 * 1000)
+    # A hybrid's prior is worth twelve outcomes of every coefficient here, and the rarest context
+    # is a third: 50 prior weights of it, as for conjugate models, are 1,800 outcomes an item.
+    times = 2000 if spec.startswith("hybrid") else 1000
+    n = 7 * times
+    state, batch = made.init(), outcomes(4, n)
     alone = np.zeros(SCHEMA.sizes["x"])
     alone[0] = 1.0
     only = alone if spec.partition("-")[0] in INTERCEPT_ALONE else np.ones_like(alone)
@@ -203,13 +207,13 @@ def a_constant_reward_is_learned_within_two_percent(spec):
         state,
         replace(
             batch,
-            item_ids=list(ITEMS) * 1000,  # as a uniform policy shows them, on average
+            item_ids=list(ITEMS) * times,  # as a uniform policy shows them, on average
             x=batch.x * only,
-            z=SCHEMA.encode_items(item_features(list(ITEMS) * 1000)),
-            reward=np.full(7000, 0.4),
-            weight=np.ones(7000),
-            propensity=np.full(7000, 1 / 7),
-            time_ms=np.full(7000, batch.time_ms[-1]),
+            z=SCHEMA.encode_items(item_features(list(ITEMS) * times)),
+            reward=np.full(n, 0.4),
+            weight=np.ones(n),
+            propensity=np.full(n, 1 / 7),
+            time_ms=np.full(n, batch.time_ms[-1]),
         ),
     )
     posterior = made.derive(state)

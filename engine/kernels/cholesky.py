@@ -66,7 +66,7 @@ def factorise1(upper: Floats) -> bool:
     d = len(upper)
     for p in range(d):
         row = upper[p]
-        if not row[p] > 0.0:
+        if not 0.0 < row[p] < np.inf:
             return False
         scale = 1.0 / np.sqrt(row[p])
         for q in range(p, d):

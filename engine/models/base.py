@@ -60,6 +60,8 @@ class Traits:
         Whether an outcome of weight w counts as w outcomes.
     importance
         Whether means are of rewards over propensities, summed over every round, as Exp3 needs.
+    reads_items
+        Whether beliefs read the items' rows: then every request must bring them.
     aligns
         Whether sums can be carried over a change of the schema, by the names of their axes.
     """
@@ -73,6 +75,7 @@ class Traits:
     examines: bool = True
     weighs: bool = True
     importance: bool = False
+    reads_items: bool = False
     aligns: bool = True
 
 

@@ -81,7 +81,8 @@ class Conjugate(Model):
         """Mean and standard deviation of the mean reward of every candidate."""
         names = [name for name in posterior.arrays if name != "count"]
         parameters = {name: posterior.arrays[name][requests.rows] for name in names}
-        fresh = np.flatnonzero(requests.rows == 0)
+        # Without outcomes an item has told no group, but those who ask may.
+        fresh = np.flatnonzero(posterior.arrays["count"][requests.rows] == 0.0)
         if self.group and len(fresh) and requests.z.shape[1]:
             level = group_levels(requests.z[fresh], self.group, schema)
             for name in names:

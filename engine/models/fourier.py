@@ -190,6 +190,4 @@ def _schema(context: int, item: int) -> Schema:
 
 def _joint_columns(schema: Schema) -> tuple[str, ...]:
     """Names of the columns of a joint row."""
-    x, z = schema.columns, schema.item_columns
-    products = (f"{x[i]}*{z[j]}" for i, j in zip(*schema.cross, strict=True))
-    return (*x, *z, *products)
+    return (*schema.columns, *schema.item_columns, *schema.products)

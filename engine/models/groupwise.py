@@ -120,11 +120,11 @@ class GroupwiseLinear(Model):
         """Return θ, covariance (packed), regret and spread by group, noise and count by item."""
         m, groups, d = sums["moment"].shape
         theta, covariance = solve_ridge(
-            sums["gram"].reshape(m * groups, -1),
+            sums["gram"].reshape(m * groups, sums["gram"].shape[2]),
             sums["moment"].reshape(m * groups, d),
             flat_prior(self.ridge * d, d),
         )
-        theta, covariance = theta.reshape(m, groups, d), covariance.reshape(m, groups, -1)
+        theta, covariance = theta.reshape(m, groups, d), covariance.reshape(sums["gram"].shape)
         explained = np.einsum("md,md->m", theta[:, 0], sums["moment"][:, 0])
         residual = np.maximum(sums["square"] - explained, 0.0)
         return {

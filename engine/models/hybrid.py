@@ -57,7 +57,7 @@ class HybridLinear(Model):
     @property
     def traits(self) -> Traits:
         """Normal beliefs that rest on common coefficients beside their own, from sums that add."""
-        return Traits(family="normal", correlated=True, pooled=True)
+        return Traits(family="normal", correlated=True, pooled=True, reads_items=True)
 
     def check(self, schema: Schema) -> None:
         """Refuse a schema in which all items are alike."""

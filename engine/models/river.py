@@ -103,6 +103,8 @@ class River(Model):
             pooled=True,
             forgets=False,
             examines=False,
+            weighs=False,
+            reads_items=not self.per_item,
             aligns=False,
         )
 
@@ -231,9 +233,7 @@ class River(Model):
         names = schema.columns if self.intercept else schema.columns[1:]
         if self.per_item:
             return names
-        cross = zip(*schema.cross, strict=True)
-        products = (f"{schema.columns[i]}*{schema.item_columns[j]}" for i, j in cross)
-        return (*names, *schema.item_columns, *products)
+        return (*names, *schema.item_columns, *schema.products)
 
     def _rows(self, x: Floats, z: Floats, schema: Schema) -> Iterator[Row]:
         names = self._names(schema)

@@ -49,7 +49,7 @@ class SharedLinear(Model):
     @property
     def traits(self) -> Traits:
         """Normal beliefs that all rest on the same coefficients, from sums that add."""
-        return Traits(family="normal", correlated=True, pooled=True)
+        return Traits(family="normal", correlated=True, pooled=True, reads_items=True)
 
     def check(self, schema: Schema) -> None:
         """Refuse a schema in which all items are alike."""

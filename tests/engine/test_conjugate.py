@@ -251,3 +251,17 @@ def test_a_group_must_be_a_categorical_item_feature(family):
 def test_wrong_priors_are_refused(spec, hint):
     with pytest.raises(ConfigError, match=hint):
         make_policy(spec)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_item_shown_where_nobody_looked_is_believed_what_its_group_says(family):
+    made = make_policy(f"{family}-greedy:group=genre,examination=cascade", schema=GENRES)
+    state = made.init()
+    reward = [0.9] * 20 + [0.1] * 20
+    made.update(
+        state, shown([f"item-{i}" for i in range(40)], reward, ["pop"] * 20 + ["jazz"] * 20)
+    )
+    below = replace(shown(["below"], [0.0], ["jazz"]), slot=np.array([3]), last=np.array([0]))
+    made.update(state, below)
+    means = believe(made, state, ["below", "never"], ["jazz", "jazz"]).mean
+    assert means[0] == means[1] < 0.3

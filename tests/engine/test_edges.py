@@ -251,3 +251,15 @@ def test_scores_equal_their_twin(normalised, prior):
 
 def events_row(events, i):
     return events.item_keys[i], events.clusters[events.offsets[i] : events.offsets[i + 1]]
+
+
+def test_halving_many_times_at_once_equals_halving_as_often():
+    # A sum of landmark weights may stand at 2²⁵⁵, and 2⁻¹¹⁰⁰ is no number.
+    at_once, in_steps = EdgeTable(), EdgeTable()
+    for table in (at_once, in_steps):
+        table.put(u64([5]), u64([2]), np.array([[2.0**255, 3.0]]))
+    at_once.halve(1100)
+    in_steps.halve(550)
+    in_steps.halve(550)
+    assert at_once.digest() == in_steps.digest()
+    assert content(at_once) == {5: (2, 2.0**-845, 0.0)}

@@ -261,3 +261,14 @@ def test_places_find_each_feature_in_its_own_row(made):
         found = [columns[place] for place in made.places(feature["name"])]
         assert found
         assert all(name.partition("=")[0] == feature["name"] and "*" not in name for name in found)
+
+
+def test_quadratic_terms_of_the_item_are_refused():
+    with pytest.raises(ConfigError, match="'price' belongs to the item"):
+        schema(HOUR, PRICE, {"type": "quadratic", "names": ["hour", "price"]})
+
+
+def test_a_product_of_context_and_item_must_not_stand_twice():
+    twice = ({"type": "interaction", "left": "hour", "right": "price"}, crossed("price", "hour"))
+    with pytest.raises(ConfigError, match=r"\['hour\*price'\] are declared twice"):
+        schema(HOUR, PRICE, *twice)

@@ -165,3 +165,13 @@ def test_unknown_groups_and_forgetting_are_refused():
         make_policy("groupwise-greedy:groups=country=nq", schema=SCHEMA)
     with pytest.raises(ConfigError, match="cannot forget"):
         make_policy("groupwise-greedy:half_life_seconds=60", schema=SCHEMA)
+
+
+def test_learning_from_nothing_is_fine():
+    made, batch = make_policy(SPEC, schema=SCHEMA), world(0, 20)
+    state = made.init()
+    posterior = made.learn(state, made.derive(state), batch)
+    before, theta = state.hash(), posterior.arrays["theta"].copy()
+    posterior = made.learn(state, posterior, batch.take(slice(0, 0)))
+    assert state.hash() == before
+    np.testing.assert_array_equal(posterior.arrays["theta"], theta)

@@ -6,7 +6,7 @@ import pytest
 from engine.features import Categorical, Interaction, Numeric, Schema
 from engine.kernels.fourier import draw_frequencies, map_features
 from engine.kernels.hybrid import eliminate_items, predict_hybrid
-from engine.kernels.linear import weigh_covariance
+from engine.kernels.linear import derive_ridge, weigh_covariance
 from engine.kernels.shared import factor_covariance, join_rows, predict_joint
 from engine.kernels.sums import update_cross, update_outer
 from tests import naive
@@ -168,3 +168,10 @@ def test_frequencies_and_features_equal_their_twins():
     map_features(rows, drawn, 1.5, out)
     np.testing.assert_allclose(out, twin.fourier_rows(rows, drawn, 1.5), rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(np.linalg.norm(out, axis=1), 1.5, rtol=1e-12)
+
+
+def test_sums_that_overflowed_are_counted_and_give_no_beliefs():
+    gram = np.array([[1.0, 0.0, np.inf], [1.0, 0.0, 2.0]])
+    theta, covariance = np.zeros((2, 2)), np.zeros((2, 3))
+    assert derive_ridge(gram, np.ones((2, 2)), np.zeros(3), theta, covariance) == 1
+    np.testing.assert_allclose(theta, [[0.0, 0.0], [1.0, 0.5]], rtol=1e-12)

@@ -81,7 +81,7 @@ def test_shared_posterior_is_the_closed_form(drawn):
 @given(worlds)
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_hybrid_posterior_is_one_ridge_over_the_stacked_design(drawn):
-    made, batch, posterior, request, items = build("hybrid-ucb", drawn)
+    made, batch, posterior, request, items = build(f"hybrid-ucb:ridge={RIDGE}", drawn)
     d = request.x.shape[1]
     joint, unseen = joint_rows(batch, made.schema), [*items, "unseen"]
     design = twin.stacked_design(batch.item_ids, joint[:, :d], joint[:, d:], unseen)

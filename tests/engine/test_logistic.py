@@ -198,7 +198,7 @@ def test_the_belief_is_of_chances_and_tells_the_logits():
     mean, sd = np.empty(len(belief.a)), np.empty(len(belief.a))
     expect_logistic(belief.a, belief.b, mean, sd)
     np.testing.assert_array_equal(mean, belief.mean)
-    summary = made.item_summary(posterior, ["item-1"], np.ones(5) * 0.1, np.zeros((1, 4)))
+    summary = made.item_summary(posterior, ["item-1"], np.ones(5) * 0.1, np.zeros((1, 3)))
     assert 0 <= summary["low"][0] <= summary["mean"][0] <= summary["high"][0] <= 1
 
 

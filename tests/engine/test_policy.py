@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,9 @@ def test_picks_that_are_no_slate_are_refused(picks):
         {"weight": np.array([1.0, 0.0, 1.0])},
         {"weight": np.array([1.0, -1.0, 1.0])},
         {"weight": np.array([1.0, np.inf, 1.0])},
+        {"examination": np.array([1.0, 0.0, 1.0])},
+        {"examination": np.array([1.0, np.nan, 1.0])},
+        {"slot": np.array([0, -1, 1])},
     ],
 )
 def test_outcomes_that_do_not_fit_are_refused(damage):
@@ -235,3 +240,100 @@ def test_learning_keeps_the_posterior_that_deriving_gives(half_life):
     for name, array in derived.arrays.items():
         mine = posterior.arrays[name][posterior.rows(derived.item_ids)]
         np.testing.assert_array_equal(mine, array[derived.rows(derived.item_ids)])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "linear-ucb:half_life_seconds=1,second_sums=true",
+        "diagonal-ucb:half_life_seconds=1",
+        "normal-ucb:half_life_seconds=1",
+        "bagged-ucb:half_life_seconds=1",
+        "logistic-ucb:half_life_seconds=1",
+        "logistic-ucb:half_life_seconds=1,covariance=diagonal",
+    ],
+)
+def test_what_comes_hundreds_of_half_lives_late_is_not_learned_however_the_log_is_cut(spec):
+    made, start = policy(spec), 1_700_000_000_000
+    # After the second outcome the landmark stands there, if the log was cut there, or else at the
+    # first; from one the third looks faded to nothing and from the other not.
+    for late in (257, 800, 1060, 1074, 10**8):
+        batch = replace(
+            outcomes(1, 4),
+            item_ids=["a", "a", "late", "a"],
+            time_ms=start + 1000 * np.array([0, 200, 200 - late, 201]),
+        )
+        whole, cut = made.init(), made.init()
+        made.update(whole, batch)
+        for i in range(4):
+            made.update(cut, batch.take(slice(i, i + 1)))
+        assert cut.hash() == whole.hash()
+        assert whole.take(["late"])["count"] == 0
+        belief = made.believe(made.derive(whole), requests(made.derive(whole), items=["late", "a"]))
+        assert np.isfinite(belief.mean).all()
+
+
+def test_what_comes_some_half_lives_late_is_learned():
+    made, batch = policy("beta-ucb:half_life_seconds=1"), outcomes(1, 2)
+    late = replace(
+        batch, item_ids=["a", "late"], weight=np.ones(2), time_ms=np.array([2_000_000, 1_997_000])
+    )
+    state = made.init()
+    made.update(state, late)
+    assert state.take(["a", "late"])["count"].tolist() == [1.0, 0.125]
+
+
+NARROW = {"x": np.ones((1, 3)), "z": np.ones((7, 1))}
+
+
+@pytest.mark.parametrize("spec", [f"{model}-greedy" for model in MODELS if model != "bagged"])
+@pytest.mark.parametrize("name", NARROW)
+def test_requests_whose_rows_have_another_width_are_refused(spec, name):
+    made, state = learned(spec, n=30)
+    posterior = made.derive(state)
+    asked = requests(posterior, n=1, items=ITEMS)
+    with pytest.raises(ShapeError, match="columns"):
+        made.believe(posterior, replace(asked, **{name: NARROW[name]}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"x": np.ones((2, 6))},
+        {"x": np.ones(6)},
+        {"offsets": np.array([0, 8])},
+        {"offsets": np.array([0, 3, 7])},
+        {"rows": np.zeros(6, dtype=np.int64)},
+        {"item_keys": np.zeros(6, dtype=np.uint64)},
+        {"keys": np.zeros(2, dtype=np.uint64)},
+    ],
+)
+def test_requests_whose_parts_do_not_fit_are_refused(damage):
+    made, state = learned("linear-ucb")
+    posterior = made.derive(state)
+    asked = requests(posterior, n=1, items=ITEMS)
+    made.rank(posterior, asked, 2)
+    with pytest.raises(ShapeError):
+        made.rank(posterior, replace(asked, **damage), 2)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["shared-ucb", "hybrid-ucb", "fourier-ucb:base=shared", "river-greedy:per_item=false"],
+)
+def test_models_of_item_features_refuse_requests_without_them(spec):
+    made, state = learned(spec, n=30)
+    posterior = made.derive(state)
+    x = SCHEMA.encode([{}])
+    with pytest.raises(ShapeError, match="columns"):
+        made.item_summary(posterior, ITEMS, x[0])
+    assert len(made.item_summary(posterior, ITEMS, x[0], candidates(posterior, ITEMS).z)["mean"])
+    blind = policy("linear-ucb")
+    assert len(blind.item_summary(blind.derive(blind.init()), ITEMS, x[0])["mean"]) == 7
+
+
+def test_no_requests_get_no_slates():
+    made, state = learned("linear-ucb")
+    posterior = made.derive(state)
+    none = Requests.of(np.empty((0, made.width)), [], [])
+    assert made.rank(posterior, none, 2).picks.shape == (0, 2)

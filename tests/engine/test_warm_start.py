@@ -8,8 +8,6 @@ import pytest
 from engine.batches import Outcomes
 from engine.errors import ConfigError, ShapeError
 from engine.features import Numeric, Schema
-from engine.models.base import Traits
-from engine.models.linear import DisjointLinear
 from engine.registry import make_policy
 from engine.warm_start import BLOCK, choose_weight, warm_state
 from tests.engine.worlds import SCHEMA, outcomes, policy
@@ -163,12 +161,6 @@ def test_ties_go_to_the_smaller_weight():
     assert len(set(found.losses)) == 1
 
 
-class Unweighted(DisjointLinear):
-    @property
-    def traits(self):
-        return Traits(family="normal", weighs=False)
-
-
 @pytest.mark.parametrize("grid", [(), (-0.1,), (float("nan"),), (float("inf"),)])
 def test_weights_that_are_none_are_refused(grid):
     with pytest.raises(ConfigError, match="weights of the log"):
@@ -176,7 +168,7 @@ def test_weights_that_are_none_are_refused(grid):
 
 
 def test_a_model_without_weights_and_an_empty_log_are_refused():
-    made = replace(policy("linear-ucb"), model=Unweighted())
+    made = policy("river-greedy")
     with pytest.raises(ConfigError, match="same weight"):
         warm_state(made, outcomes(0, 5), 0.5)
     with pytest.raises(ShapeError, match="no live outcomes"):
