@@ -235,3 +235,8 @@ def test_learning_keeps_the_posterior_that_deriving_gives(half_life):
     for name, array in derived.arrays.items():
         mine = posterior.arrays[name][posterior.rows(derived.item_ids)]
         np.testing.assert_array_equal(mine, array[derived.rows(derived.item_ids)])
+
+
+def test_a_name_is_looked_for_among_none():
+    with pytest.raises(ConfigError, match="known are none"):
+        make_policy("linear-ucb:slate=ruled,cap=genre:1")
