@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections import Counter
 from typing import Annotated
@@ -25,7 +26,9 @@ __all__ = ["SlateReply", "SlateRequest", "Slot", "make_slate"]
 MAX_CANDIDATES = 100_000
 MAX_K = 1000
 
-SlotNumber = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,2})(?![\s\S])")]
+SLOT = "^(0|[1-9][0-9]{0,2})$"
+
+SlotNumber = Annotated[str, Meta(extra_json_schema={"pattern": SLOT})]  # refused in words below
 
 
 class SlateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,7 +121,7 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
         )
     now_ms = service.log.now_ms()
     found = _find_candidates(service, request, now_ms)
-    pins = {int(slot): item_id for slot, item_id in request.pins.items()}
+    pins = {_slot(slot): item_id for slot, item_id in request.pins.items()}
     if pins:
         _check_pins(pins, request.k, found)
     context = _context(service, request)
@@ -193,6 +196,14 @@ def _find_candidates(service: Service, request: SlateRequest, now_ms: int) -> Ca
             pointer="/k",
         )
     return found
+
+
+def _slot(name: str) -> int:
+    # Written one way only, or two pins could name one slot.
+    if not re.fullmatch(SLOT, name):
+        told = f"pins name slot {name!r}; give whole numbers from 0 to k - 1, without leading zeros"
+        raise ProblemError("bad-request", told, pointer=f"/pins/{escape(name)}", code="pin")
+    return int(name)
 
 
 def _check_pins(pins: dict[int, str], k: int, found: CandidateSet) -> None:

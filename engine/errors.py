@@ -50,4 +50,4 @@ def suggest(given: str, known: Iterable[str]) -> str:
     """End of a message about an unknown name: the nearest known one, or all of them."""
     names = list(known)
     near = difflib.get_close_matches(given, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(names)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(names) or 'none'}"

@@ -208,7 +208,8 @@ class Policy:
         """
         if self.model.traits.pooled:
             return self.derive(state)
-        posterior.put(item_ids, self.model.derive(state.take(item_ids), state, self.schema))
+        if item_ids:  # no model is asked about no item
+            posterior.put(item_ids, self.model.derive(state.take(item_ids), state, self.schema))
         posterior.shared = self.model.refresh_shared(
             posterior.shared, state, list(item_ids), self.schema
         )

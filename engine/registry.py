@@ -43,7 +43,7 @@ from engine.slates.plackett_luce import PlackettLuce
 from engine.slates.ruled import RuledDraw
 from engine.slates.sequential import SequentialDraw
 
-__all__ = ["make_policy", "policy_names"]
+__all__ = ["check_spec", "make_policy", "policy_names"]
 
 MODELS: dict[str, type[Model]] = {
     "linear": DisjointLinear,
@@ -116,6 +116,19 @@ def make_policy(
         When the name or a setting is unknown (with the nearest known one), a value is wrong, or
         the parts cannot be combined (with the reason).
     """
+    return Policy(
+        name=name or spec.partition(":")[0], schema=schema or Schema(), **_read(spec, seed)
+    )
+
+
+def check_spec(spec: str) -> None:
+    """Raise ``ConfigError`` for what is wrong with a spec whatever features there will be."""
+    parts = _read(spec)
+    parts["exploration"].check(parts["model"])
+
+
+def _read(spec: str, seed: int = 0) -> dict[str, Any]:
+    """Parts and settings of a policy, as `Policy` takes them."""
     kind, _, given = spec.partition(":")
     model_name, _, exploration_name = kind.partition("-")
     if kind == "uniform":
@@ -140,16 +153,16 @@ def make_policy(
     model, exploration, slate = (
         part(**{key: settings[key] for key in _settings(part) if key in settings}) for part in parts
     )
-    return Policy(
-        name=name or kind,
-        model=typing.cast("Model", model),
-        exploration=typing.cast("Exploration", exploration),
-        slate=typing.cast("SlateRule", slate),
-        schema=schema or Schema(),
-        half_life_ms=_whole(spec, "half_life_seconds", settings.get("half_life_seconds", 0), 1000),
-        seed=_whole(spec, "seed", settings.get("seed", seed)),
-        examination=_examination(spec, settings.get("examination", "")),
-    )
+    return {
+        "model": model,
+        "exploration": exploration,
+        "slate": slate,
+        "half_life_ms": _whole(
+            spec, "half_life_seconds", settings.get("half_life_seconds", 0), 1000
+        ),
+        "seed": _whole(spec, "seed", settings.get("seed", seed)),
+        "examination": _examination(spec, settings.get("examination", "")),
+    }
 
 
 def _settings(part: type) -> dict[str, Any]:

@@ -124,6 +124,9 @@ class _Reader:
         set_of: list[int] = []
         rows: list[Floats] = []
         for slate in usable:
+            if not _fits(schema, slate.impression):
+                self._exclude(MISFIT, f"request {slate.impression.request_id}")
+                continue
             try:
                 number = offers.take(slate.impression)
                 z = schema.encode_items([item.features or {} for item in slate.impression.slate])
@@ -183,6 +186,15 @@ class _Reader:
         if not named:
             return Schema()
         return config.policies[config.recommenders[max(set(named), key=named.count)].policy].schema
+
+
+def _fits(schema: Schema, impression: Impression) -> bool:
+    """Whether a context can be read under a schema that may not be the one it was served under."""
+    try:
+        schema.encode([impression.context])
+    except SchemaError:
+        return False
+    return True
 
 
 def _fault(error: BadEventError) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from engine.batches import Candidates, Floats, Ints, Outcomes, Posterior, Requests
 from engine.errors import ConfigError
 from engine.policy import Policy
+from engine.registry import check_spec as check_policy
 from engine.registry import make_policy
 from simulator.logs import Progress, SlateLog
 
@@ -59,7 +60,7 @@ def check_spec(spec: str) -> None:
     if kind == "table":
         read_table(Path(rest))
     else:
-        make_policy(spec)
+        check_policy(spec)
 
 
 class UniformTarget:

@@ -110,6 +110,15 @@ def test_slates(http, body, status, kind, pointer):
     assert http.post("/v1/slates", json={"k": 1, "pool": "base"}).status_code == 200
 
 
+@pytest.mark.parametrize("slot", ["first", "-1", "01", "1000", "0\n", ""])
+def test_a_slot_that_is_no_number_is_told_in_words(http, slot):
+    body = {**PINNED, "pins": {slot: "base0"}}
+    errors = check(send(http, "POST", "/v1/slates", body), 422, "bad-request", "/v1/slates")
+    assert errors[0]["pointer"] == f"/pins/{slot}"
+    assert repr(slot) in errors[0]["detail"]
+    assert "whole numbers from 0" in errors[0]["detail"]
+
+
 @pytest.mark.parametrize(("body", "status", "code", "pointer"), EVENTS)
 def test_events(http, body, status, code, pointer):
     errors = check(send(http, "POST", "/v1/events", body), status, "bad-event", "/v1/events")

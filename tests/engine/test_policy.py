@@ -337,3 +337,8 @@ def test_no_requests_get_no_slates():
     posterior = made.derive(state)
     none = Requests.of(np.empty((0, made.width)), [], [])
     assert made.rank(posterior, none, 2).picks.shape == (0, 2)
+
+
+def test_a_name_is_looked_for_among_none():
+    with pytest.raises(ConfigError, match="known are none"):
+        make_policy("linear-ucb:slate=ruled,cap=genre:1")

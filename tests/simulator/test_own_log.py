@@ -1,5 +1,7 @@
 """What a log of the service holds of pins, sampled propensities and item features is all used."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from msgspec import structs
@@ -177,6 +179,21 @@ def test_items_whose_features_do_not_fit_are_told():
     log = house.read()
     assert log.request_ids == ["good", "kept"]
     assert log.excluded == {"item features do not fit the schema": 2}
+
+
+def test_contexts_of_before_a_feature_changed_its_type_are_told():
+    house = House("linear-greedy", HOUR)
+    house.put(*(Item(ts=0, id=item) for item in ITEMS), Pool(ts=0, name="home", item_ids=ITEMS))
+    house.serve("fits", {})
+    house.serve("before", {"hour": 3})
+    house.read()
+    told = {"type": "categorical", "name": "hour", "values": ["late"]}
+    policies = {"main": PolicyConfig(spec="linear-greedy", features=(told,))}
+    house.append(replace(house.config, policies=policies).to_control(0))
+    log = house.read()
+    assert log.request_ids == ["fits"]
+    assert log.excluded == {"context does not fit the schema": 1}
+    assert evaluate(log, ["linear-greedy"]).policies[0].estimates
 
 
 def test_columns_of_pins_and_samples():

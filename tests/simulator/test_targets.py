@@ -8,7 +8,7 @@ from engine.features import Schema
 from simulator.evaluate import evaluate
 from simulator.health import check_log
 from simulator.logs import CandidateSets, SlateLog
-from simulator.targets import make_target, read_table
+from simulator.targets import check_spec, make_target, read_table
 
 ITEMS = ("a", "b", "c", "d")
 
@@ -215,3 +215,27 @@ def test_few_users_are_not_trusted():
     verdict = evaluate(few, ["uniform"]).policies[0]
     assert verdict.verdict == "caution"
     assert any("number of users" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "hybrid-thompson",
+        "shared-ucb:half_life_seconds=60",
+        "beta-ucb:group=genre",
+        "linear-ucb:slate=ruled,cap=genre:1",
+    ],
+)
+def test_what_depends_on_the_features_of_a_log_waits_for_the_log(spec):
+    check_spec(spec)
+    with pytest.raises(ConfigError):
+        make_target(spec, uniform_log(n=5))  # whose schema has none
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["hybrid-thomson", "hybrid-ucb:alfa=1", "hybrid-bagging", "hybrid-ucb:slate=none"],
+)
+def test_what_no_log_could_be_asked_is_refused_before_one_is_read(spec):
+    with pytest.raises(ConfigError):
+        check_spec(spec)

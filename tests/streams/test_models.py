@@ -7,6 +7,7 @@ from msgspec import structs
 from engine.errors import ConfigError
 from engine.registry import MODELS
 from streams.config import EngineConfig, Forgetting
+from streams.events import Tick
 from streams.shard import replay_log
 from tests.streams.cases import DEVICE, HOUR, click, impression, settings
 from tests.streams.test_learner import House
@@ -120,4 +121,20 @@ def test_a_schema_that_changes_keeps_or_empties_what_a_model_learned(tmp_path, s
     learner.publish()
     assert learner.hash() == replay_log(house.log).hash
     assert house.started(more).hash() == learner.hash()
+    house.store.close()
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_view_is_published_when_nothing_was_learned_since_the_last(tmp_path, spec):
+    house = House(tmp_path)
+    learner = house.started(settings(*FEATURES, window=2.0, spec=spec))
+    house.happen(*shown(0))
+    house.happen(*shown(1), seconds=3)  # closes the window of the first
+    for _ in range(2):
+        learner.step()
+        assert learner.commit()
+        learner.publish()
+        house.happen(Tick(ts=0))  # the second is open still
+    policy, state = learner.shard.policies["main"], learner.shard.states["main"]
+    same(house.reader.current().policies["main"], policy.derive(state))
     house.store.close()
