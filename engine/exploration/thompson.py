@@ -29,6 +29,12 @@ QUADRATURE_BOUND = 1e-6
 PREFIX_BOUND = 1e-9
 """Over the least probability of a slot before: the bound of one drawn once a slate."""
 
+LEAST_SPREAD = 1e-9
+"""In units of a belief's location: narrower ones are drawn this wide, so that draws told apart by
+more than rounding decide, and alike candidates without any spread share a slot equally."""
+
+LEAST_SCALE = 1e-30  # the same where the location is 0
+
 FAMILIES = {"normal": NORMAL, "logit": NORMAL, "beta": BETA, "gamma": GAMMA, "student": STUDENT}
 DRAWS = ("slot", "slate")
 
@@ -219,10 +225,15 @@ def parameters(belief: Belief, alpha: float) -> tuple[int, Floats, Floats, Float
     if belief.family in {"beta", "gamma"}:
         return FAMILIES[belief.family], belief.a, belief.b, none
     if belief.family == "student":
-        return STUDENT, belief.mean, alpha * belief.b, belief.a
+        return STUDENT, belief.mean, widen(belief.mean, alpha * belief.b), belief.a
     if belief.family == "logit":
-        return NORMAL, belief.a, alpha * belief.b, none
-    return NORMAL, belief.mean, alpha * belief.sd, none
+        return NORMAL, belief.a, widen(belief.a, alpha * belief.b), none
+    return NORMAL, belief.mean, widen(belief.mean, alpha * belief.sd), none
+
+
+def widen(location: Floats, spread: Floats) -> Floats:
+    """Return spreads of at least `LEAST_SPREAD`: a point has no density to integrate."""
+    return np.maximum(spread, np.maximum(LEAST_SPREAD * np.abs(location), LEAST_SCALE))
 
 
 def mix_floor(wins: Floats, floor: float, left: Ints) -> Floats:

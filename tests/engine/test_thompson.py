@@ -369,3 +369,27 @@ def test_one_draw_a_slate_states_wider_bounds_after_rare_picks():
     assert found.error[0, 0] == 1e-6
     assert found.error[0, 1] > 1e-4
     assert found.error[0, 2] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "share"),
+    [
+        ([0.0, 0.0, 0.0, 0.0], 0.0, [0.25, 0.25, 0.25, 0.25]),
+        ([0.3, 0.3, 0.3, 0.2], 0.0, [1 / 3, 1 / 3, 1 / 3, 0.0]),
+        ([0.3, 0.3, 0.1, 0.2], 1e-30, [0.5, 0.5, 0.0, 0.0]),
+        ([0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [1 / 8, 3 / 8, 3 / 8, 1 / 8]),
+        ([-2e6, -2e6, -3e6, -2.5e6], 1e-12, [0.5, 0.5, 0.0, 0.0]),
+    ],
+)
+@pytest.mark.parametrize("draws", ["slot", "slate"])
+def test_beliefs_without_spread_are_shown_with_what_they_state(draws, mean, sd, share):
+    believed, n = belief(np.tile(mean, 4000), sd=np.tile(np.broadcast_to(sd, 4), 4000)), 4000
+    picks = np.full((n, 2), -1)
+    slates = Thompson(draws=draws, alpha=1.0).draw(
+        believed, asked(4, n), picks, Terms(seed=2, floor=0.0)
+    )
+    shown = np.bincount(slates.picks[:, 0], minlength=4) / n
+    assert np.all(abs(shown - share) < 0.03)
+    for j in range(4):
+        assert np.all(abs(slates.propensity[picks[:, 0] == j, 0] - share[j]) < 1e-6)
+    assert np.all(slates.propensity > 0)
