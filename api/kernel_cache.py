@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding  # type: ignore[import-untyped]
 import platformdirs
@@ -24,7 +27,15 @@ from engine.errors import ConfigError
 __all__ = ["cache_key", "fill", "is_filled", "use"]
 
 MARKER = "filled"
-WARM_UP = "from engine.kernels import warm_up; warm_up()"
+WARM_UP = """
+import json, sys
+from engine.registry import make_policy
+from engine.warm_up import warm_up
+from streams.config import EngineConfig
+warm_up(make_policy("uniform"))
+for name, policy in EngineConfig.from_dict(json.load(sys.stdin)).policies.items():
+    warm_up(policy.build(name))
+"""
 
 
 def cache_key() -> str:
@@ -67,32 +78,47 @@ def use(cache_dir: Path | None) -> Path:
     return directory
 
 
-def is_filled(directory: Path) -> bool:
-    """Whether `fill` ran to its end for these very kernel sources."""
+def is_filled(directory: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether `fill` ran to its end for these settings and these very kernel sources."""
     with contextlib.suppress(OSError):
-        return (directory / MARKER).read_text(encoding="utf-8") == _sources()
+        return (directory / _marker(settings)).read_text(encoding="utf-8") == _sources()
     return False
 
 
-def fill(directory: Path) -> None:
-    """Compile every kernel into the cache, in a process of its own.
+def fill(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Compile the kernels that policies use into the cache, in a process of its own.
+
+    Parameters
+    ----------
+    settings
+        Policies as `EngineConfig.from_dict` takes them.
 
     Raises
     ------
     ConfigError
-        When a kernel cannot be compiled here.
+        When a policy is not valid, or a kernel cannot be compiled here.
     """
-    if is_filled(directory):
+    if is_filled(directory, settings):
         return
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", WARM_UP], check=False, capture_output=True, text=True
+        [sys.executable, "-c", WARM_UP],
+        check=False,
+        capture_output=True,
+        text=True,
+        input=json.dumps({"policies": settings["policies"]}),
     )
     if done.returncode:
         tail = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise ConfigError(f"kernels cannot be compiled on this machine: {tail[0]}")
-    part = directory / f"{MARKER}.{os.getpid()}"
+    marker = directory / _marker(settings)
+    part = marker.with_suffix(f".{os.getpid()}")
     part.write_text(_sources(), encoding="utf-8")
-    part.replace(directory / MARKER)
+    part.replace(marker)
+
+
+def _marker(settings: Mapping[str, Any]) -> str:
+    specs = sorted({policy["spec"] for policy in settings["policies"].values()})
+    return f"{MARKER}-{hashlib.sha256(json.dumps(specs).encode()).hexdigest()[:12]}"
 
 
 def _sources() -> str:

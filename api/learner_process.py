@@ -15,7 +15,7 @@ from api.children import (
 )
 from api.settings import Settings
 from engine.errors import ConfigError, SlatestreamError
-from engine.kernels import warm_up
+from engine.warm_up import warm_up
 from streams.config import EngineConfig
 from streams.learner import Learner
 from streams.log.sqlite import SqliteLog
@@ -51,7 +51,8 @@ def _learn(settings: Settings, stop: threading.Event) -> None:
     log = SqliteLog(folder / "log.db", durability=durability)
     store = Store(folder / "state.db", durability=durability)
     try:
-        warm_up()
+        for name, policy in config.policies.items():
+            warm_up(policy.build(name))
         learner = Learner(log, store, ViewWriter(folder), config)
         learner.start()
         logger.info("restored up to offset %d", learner.next_offset)

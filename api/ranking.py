@@ -14,6 +14,7 @@ from engine.errors import SchemaError
 from engine.features import Context, Schema
 from engine.policy import Candidates, Posterior, Requests, Slates, hash_key
 from engine.registry import make_policy
+from engine.warm_up import warm_up
 from streams.catalogue import Catalogue
 from streams.config import EngineConfig
 from streams.events import Features
@@ -89,6 +90,11 @@ class Ranker:
         self._stale: Mapping[str, str] = {}
         self._sets: dict[tuple[str, str], _Known] = {}
         self._key = lru_cache(KEYS_KEPT)(hash_key)
+
+    def warm_up(self) -> None:
+        """Load the compiled code that ranking needs."""
+        for policy in (self._uniform, *self.policies.values()):
+            warm_up(policy)
 
     def encode(self, policy: str, context: Context) -> Floats:
         """Encode a context for a policy; ``ProblemError`` with the feature when it cannot be."""

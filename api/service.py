@@ -17,7 +17,6 @@ from api.problems import ProblemError
 from api.ranking import Ranker
 from api.settings import Settings
 from api.supervisor import STATUS_FILE
-from engine.kernels import warm_up
 from streams.catalogue import Catalogue
 from streams.config import EngineConfig
 from streams.errors import LogError, StoreError
@@ -130,12 +129,13 @@ class Service:
 
     def _load_kernels(self) -> None:
         try:
-            count = warm_up()
-            self._ranker = Ranker(self.config, self.catalogue)
+            ranker = Ranker(self.config, self.catalogue)
+            ranker.warm_up()
+            self._ranker = ranker
         except Exception:
             logger.exception("kernels cannot be loaded; the service stays unready")
         else:
-            logger.info("%d kernels loaded", count)
+            logger.info("kernels loaded")
 
     async def _refresh_catalogue(self) -> None:
         while True:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
+DEMO = {"policies": {"learner": {"spec": "linear-thompson"}, "random": {"spec": "uniform"}}}
+
 
 def demo(
     *,
@@ -32,9 +34,9 @@ def demo(
 ) -> None:
     """Start the service with simulated visitors, and watch it learn; 1 when anything failed."""
     directory = kernel_cache.use(None)
-    if not kernel_cache.is_filled(directory):
+    if not kernel_cache.is_filled(directory, DEMO):
         say("compiling kernels (once for this release and CPU) …")
-        kernel_cache.fill(directory)
+        kernel_cache.fill(directory, DEMO)
     browse = not no_browser and seconds is None
     from api.demo.run import run_demo  # noqa: PLC0415  (loads numba)
 

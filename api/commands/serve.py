@@ -60,8 +60,9 @@ def _refuse_open_door(settings: Settings, *, insecure: bool) -> None:
 
 def _fill_cache(settings: Settings) -> None:
     directory = kernel_cache.use(settings.cache_dir)
-    if not kernel_cache.is_filled(directory):
+    policies = settings.engine_settings()
+    if not kernel_cache.is_filled(directory, policies):
         say(f"slatestream: compiling kernels into {directory} (once for this release and CPU)")
         start = time.monotonic()
-        kernel_cache.fill(directory)
+        kernel_cache.fill(directory, policies)
         say(f"slatestream: compiled in {time.monotonic() - start:.1f} s")

@@ -3,7 +3,3 @@
 Kernels take whole batches, write into arrays given to them and never raise: what they find wrong
 they count, and the caller raises.
 """
-
-from engine.kernels.compile import warm_up
-
-__all__ = ["warm_up"]

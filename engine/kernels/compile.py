@@ -1,20 +1,18 @@
 """The one decorator behind which everything is compiled.
 
-Every kernel states the signature it is called with. `warm_up` compiles them all ahead into
-numba's on-disk cache, so that a serving process only loads them; a call with other types (a
-strided array, say) would compile anew, so callers pass contiguous arrays.
+Every kernel states the signature it is called with; a call with other types (a strided array,
+say) would compile anew, so callers pass contiguous arrays. What was compiled is kept in numba's
+on-disk cache: `engine.warm_up` fills it with what a policy uses, so that serving only loads.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["inline", "inline_scoring", "kernel", "warm_up"]
+__all__ = ["inline", "inline_scoring", "kernel"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -23,7 +21,7 @@ SCORING = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def kernel(signature: str, *, scoring: bool = False) -> Callable[[Function], Function]:
-    """Compile a batch kernel for ``signature`` when it is first called, or by `warm_up`.
+    """Compile a batch kernel for ``signature`` when it is first called.
 
     Parameters
     ----------
@@ -51,15 +49,3 @@ def inline(function: Function) -> Function:
 def inline_scoring(function: Function) -> Function:
     """Compile a helper whose sums may be reordered: for scoring kernels alone."""
     return cast("Function", numba.njit(nogil=True, error_model="numpy", fastmath=SCORING)(function))
-
-
-def warm_up() -> int:
-    """Compile every kernel, or load it from the cache; return how many there are."""
-    package = importlib.import_module("engine.kernels")
-    count = 0
-    for info in pkgutil.walk_packages(package.__path__, "engine.kernels."):
-        for member in vars(importlib.import_module(info.name)).values():
-            if hasattr(member, "ahead") and member.__module__ == info.name:
-                member.compile(member.ahead)
-                count += 1
-    return count

@@ -36,11 +36,35 @@ def test_a_directory_that_cannot_be_made_is_refused(tmp_path):
         kernel_cache.use(tmp_path / "file")
 
 
-def test_a_mark_of_other_sources_does_not_count(tmp_path):
+SETTINGS = {"policies": {"main": {"spec": "linear-thompson"}}}
+USE = """
+import numpy as np
+from tests.engine.worlds import learned, requests
+for spec in ("linear-thompson", "uniform"):
+    made, state = learned(spec)
+    posterior = made.derive(state)
+    made.rank(posterior, requests(posterior, n=3), 4)
+    made.rank(posterior, requests(posterior, n=1), 2, np.array([[3, -1]]))
+    made.item_summary(posterior, ["item-1"], requests(posterior).x[0])
+"""
+
+
+def test_a_mark_of_other_sources_or_policies_does_not_count(tmp_path):
     directory = kernel_cache.use(tmp_path)
-    assert not kernel_cache.is_filled(directory)
-    (directory / kernel_cache.MARKER).write_text("of another release")
-    assert not kernel_cache.is_filled(directory)
+    assert not kernel_cache.is_filled(directory, SETTINGS)
+    marker = directory / kernel_cache._marker(SETTINGS)
+    marker.write_text("of another release")
+    assert not kernel_cache.is_filled(directory, SETTINGS)
+    marker.write_text(kernel_cache._sources())
+    assert kernel_cache.is_filled(directory, SETTINGS)
+    other = {"policies": {"main": {"spec": "linear-ucb"}}}
+    assert not kernel_cache.is_filled(directory, other)
+
+
+def test_a_policy_that_is_not_valid_is_told(tmp_path):
+    directory = kernel_cache.use(tmp_path)
+    with pytest.raises(ConfigError, match="linear-ucp"):
+        kernel_cache.fill(directory, {"policies": {"main": {"spec": "linear-ucp"}}})
 
 
 def test_the_command_line_loads_no_compiled_code_before_the_cache_is_set():
@@ -50,11 +74,11 @@ def test_the_command_line_loads_no_compiled_code_before_the_cache_is_set():
 
 
 @pytest.mark.slow
-def test_a_filled_cache_holds_every_kernel(tmp_path):
+def test_a_filled_cache_holds_every_kernel_that_serving_needs(tmp_path):
     directory = kernel_cache.use(tmp_path)
-    kernel_cache.fill(directory)
-    assert kernel_cache.is_filled(directory)
+    kernel_cache.fill(directory, SETTINGS)
+    assert kernel_cache.is_filled(directory, SETTINGS)
     compiled = set(directory.rglob("*.nbc"))
     assert len(compiled) > 5
-    subprocess.run([sys.executable, "-c", kernel_cache.WARM_UP], check=True)
+    subprocess.run([sys.executable, "-c", USE], check=True)
     assert set(directory.rglob("*.nbc")) == compiled
