@@ -138,7 +138,10 @@ class EngineConfig:
         except msgspec.ValidationError as error:
             raise ConfigError(f"engine config: {error}") from error
         for name, policy in config.policies.items():
-            policy.build(name)
+            try:
+                policy.build(name)
+            except ConfigError as error:
+                raise ConfigError(f"policies.{name}: {error}") from error
         return config
 
     def to_control(self, ts: int) -> Control:

@@ -79,3 +79,9 @@ def test_the_longest_window():
     )
     assert config.longest_window_ms == 90_000
     assert EngineConfig().longest_window_ms == 60_000
+
+
+def test_which_policy_is_wrong_is_told():
+    policies = {"main": {"spec": "uniform"}, "other": {"spec": "linear-ucb:alpha=-1"}}
+    with pytest.raises(ConfigError, match=r"^policies\.other: alpha is -1"):
+        EngineConfig.from_dict({"policies": policies})
