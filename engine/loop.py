@@ -17,14 +17,10 @@ import numpy as np
 
 from engine.batches import Floats, Ints, Keys, hash_key
 from engine.errors import ConfigError, ShapeError
-from engine.kernels import loop as kernels
+from engine.kernels import arms as kernels
 from engine.kernels.linear import derive_ridge
-from engine.kernels.loop import (
-    bound_widths,
-    decide_columnwise,
-    decide_densely,
-    decide_lazily,
-)
+from engine.kernels.loop import bound_widths, decide_densely, decide_lazily
+from engine.kernels.loop_columnwise import decide_columnwise
 from engine.kernels.random import fold_keys
 from engine.kernels.sums import add_rows, update_gram
 from engine.models.ridge import check_ridge, flat_prior

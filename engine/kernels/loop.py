@@ -15,27 +15,29 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernels.compile import inline, inline_scoring, kernel
-from engine.kernels.random import combine1, normal1, uniform1
+from engine.kernels.arms import (
+    EXPLORE,
+    GREEDY,
+    SQUARECB,
+    THOMPSON,
+    UCB,
+    draw_widths1,
+    highest1,
+    multiply_symmetric1,
+    pick_by_gap1,
+    pick_tied1,
+    pick_uniform1,
+    score_arms1,
+)
+from engine.kernels.compile import kernel
+from engine.kernels.random import combine1, uniform1
 
-__all__ = [
-    "GREEDY",
-    "SQUARECB",
-    "THOMPSON",
-    "UCB",
-    "bound_eigenvalue",
-    "bound_widths",
-    "decide_columnwise",
-    "decide_densely",
-    "decide_lazily",
-]
+__all__ = ["bound_eigenvalue", "bound_widths", "decide_densely", "decide_lazily"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
-GREEDY, UCB, THOMPSON, SQUARECB = 0, 1, 2, 3
-EXPLORE, UNIFORM, BELIEF, TIES = np.uint64(11), np.uint64(12), np.uint64(13), np.uint64(14)
 SQUARINGS = 4  # ‖B¹⁶‖^(1/16) is at most d^(1/32) times the largest eigenvalue of B
 GROWTH = 1.3  # an arm's eigenvalue is bounded anew when its count grew by this
 SAFE = 1.0 + 1e-9  # rounding of an incremental inverse stays far below
@@ -97,99 +99,6 @@ def bound_widths(covariance: Floats, root: Floats, reach: Floats) -> None:
     work = np.empty((2, d, d))
     for arm in range(len(covariance)):
         reach[arm] = np.sqrt(bound_eigenvalue(covariance[arm], root, work))
-
-
-@inline
-def pick_tied1(key: np.uint64, item_keys: Keys, index: Floats, best: float) -> int:
-    """Return one of the arms whose index is ``best``, each as likely."""
-    high, pick = -1.0, -1
-    for arm in range(len(index)):
-        if index[arm] == best:
-            draw = uniform1(combine1(combine1(key, TIES), item_keys[arm]))
-            if draw > high:
-                high, pick = draw, arm
-    return pick
-
-
-@inline_scoring
-def score_arms1(x: Floats, theta: Floats, mean: Floats) -> None:
-    """Writes: mean. ``θᵀx`` of every arm; theta ``(d, K)``, four columns a pass."""
-    d, arms, p = len(x), len(mean), 0
-    for arm in range(arms):
-        mean[arm] = 0.0
-    while p + 4 <= d:
-        x0, x1, x2, x3 = x[p], x[p + 1], x[p + 2], x[p + 3]
-        t0, t1, t2, t3 = theta[p], theta[p + 1], theta[p + 2], theta[p + 3]
-        for arm in range(arms):
-            mean[arm] += x0 * t0[arm] + x1 * t1[arm] + x2 * t2[arm] + x3 * t3[arm]
-        p += 4
-    while p < d:
-        x0, t0 = x[p], theta[p]
-        for arm in range(arms):
-            mean[arm] += x0 * t0[arm]
-        p += 1
-
-
-@inline_scoring
-def draw_widths1(alpha: float, key: np.uint64, item_keys: Keys, width: Floats) -> None:
-    """Writes: width. A normal draw of every arm, in standard deviations of its belief."""
-    draw_key = combine1(key, BELIEF)
-    for arm in range(len(width)):
-        width[arm] = alpha * normal1(combine1(draw_key, item_keys[arm]))
-
-
-@inline
-def highest1(index: Floats) -> tuple[int, int]:
-    """Return the first arm of the highest index, and how many have it."""
-    best, pick, ties = -np.inf, 0, 0
-    for arm in range(len(index)):
-        if index[arm] > best:
-            best, pick, ties = index[arm], arm, 1
-        elif index[arm] == best:
-            ties += 1
-    return pick, ties
-
-
-@inline
-def pick_by_gap1(key: np.uint64, mean: Floats, gamma: float) -> int:
-    """Inverse gap weighting (Foster and Rakhlin 2020, algorithm 1): the best gets the rest."""
-    arms = len(mean)
-    best = np.max(mean)
-    ties, rest = 0, 1.0
-    for arm in range(arms):
-        if mean[arm] == best:
-            ties += 1
-        else:
-            rest -= 1.0 / (arms + gamma * (best - mean[arm]))
-    left = uniform1(combine1(key, BELIEF))
-    for arm in range(arms):
-        share = rest / ties if mean[arm] == best else 1.0 / (arms + gamma * (best - mean[arm]))
-        left -= share
-        if left < 0.0:
-            return arm
-    return arms - 1
-
-
-@inline_scoring
-def multiply_symmetric1(matrix: Floats, x: Floats, out: Floats) -> None:
-    """Writes: out. ``matrix @ x`` of a symmetric matrix, by rows."""
-    for q in range(len(x)):
-        out[q] = 0.0
-    for p in range(len(x)):
-        xp, row = x[p], matrix[p]
-        for q in range(len(x)):
-            out[q] += row[q] * xp
-
-
-@inline
-def pick_uniform1(key: np.uint64, item_keys: Keys) -> int:
-    """Return any arm, each as likely."""
-    high, pick = -1.0, 0
-    for arm in range(len(item_keys)):
-        draw = uniform1(combine1(combine1(key, UNIFORM), item_keys[arm]))
-        if draw > high:
-            high, pick = draw, arm
-    return pick
 
 
 @kernel(
@@ -402,82 +311,3 @@ def decide_densely(
         for p in range(d):
             theta[p, pick] += error * product[p]
         counts[0, pick] += 1
-
-
-@kernel(
-    "i8(i8, f8[:,::1], f8[:,::1], u8[::1], u8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[::1],"
-    " i8[::1])",
-    scoring=True,
-)
-def decide_columnwise(
-    kind: int,
-    x: Floats,
-    rewards: Floats,
-    keys: Keys,
-    item_keys: Keys,
-    settings: Floats,
-    theta: Floats,
-    variance: Floats,
-    reach: Floats,
-    picks: Ints,
-) -> int:
-    """Writes: theta, variance, reach, picks. Returns how many exact widths it took.
-
-    As `decide_lazily`, each column explaining all by itself: theta ``(d, K)`` and variance
-    ``(K, d)`` are b / d and 1 / d of every arm's columns, reach ``(K,)`` the root of the largest
-    variance of an arm, which times ``‖x‖`` bounds its width.
-    """
-    n, d = x.shape
-    arms = len(item_keys)
-    alpha, gamma, floor, before = settings[0], settings[1], settings[2], settings[3]
-    mean, bound, index = np.empty(arms), np.empty(arms), np.empty(arms)
-    width = np.full(arms, alpha if kind == UCB else 0.0)
-    squares = np.empty(d)
-    widths = 0
-    for i in range(n):
-        xi, key = x[i], keys[i]
-        score_arms1(xi, theta, mean)
-        norm = 0.0
-        for p in range(d):
-            squares[p] = xi[p] * xi[p]
-            norm += squares[p]
-        norm = np.sqrt(norm) * SAFE
-        if floor > 0.0 and uniform1(combine1(key, EXPLORE)) < floor:
-            pick = pick_uniform1(key, item_keys)
-        elif kind == SQUARECB:
-            pick = pick_by_gap1(key, mean, gamma * np.sqrt(before + i))
-        else:
-            if kind == THOMPSON:
-                draw_widths1(alpha, key, item_keys, width)
-            for arm in range(arms):
-                bound[arm] = mean[arm] + max(width[arm], 0.0) * reach[arm] * norm
-                index[arm] = -np.inf
-            first, ties = highest1(bound)
-            best, pick, ties = -np.inf, first, 0
-            for turn in range(-1, arms):
-                arm = first if turn < 0 else turn
-                if bound[arm] < best or turn == first:
-                    continue
-                value = mean[arm]
-                if width[arm] != 0.0:
-                    widths += 1
-                    spread, row = 0.0, variance[arm]
-                    for p in range(d):
-                        spread += squares[p] * row[p]
-                    value += width[arm] * np.sqrt(spread)
-                index[arm] = value
-                if value > best:
-                    best, ties, pick = value, 1, arm
-                elif value == best:
-                    ties += 1
-            if ties > 1:
-                pick = pick_tied1(key, item_keys, index, best)
-        picks[i] = pick
-        reward, mine, largest = rewards[i, pick], variance[pick], 0.0
-        for p in range(d):
-            shrink = 1.0 / (1.0 + mine[p] * squares[p])
-            theta[p, pick] = (theta[p, pick] + mine[p] * xi[p] * reward) * shrink
-            mine[p] *= shrink
-            largest = max(largest, mine[p])
-        reach[pick] = np.sqrt(largest)
-    return widths
