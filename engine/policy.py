@@ -242,6 +242,11 @@ class Policy:
         self, posterior: Posterior, requests: Requests, picks: Ints, pins: Ints | None
     ) -> Slates:
         belief = self.believe(posterior, requests)
+        if not (np.isfinite(belief.mean).all() and not np.isnan(belief.sd).any()):
+            raise ShapeError(
+                "a candidate's expected reward is not a finite number; features may be too large: "
+                "declare their center and scale"
+            )
         if pins is None or np.all(pins < 0):
             return self.slate.draw(
                 self.exploration, belief, requests, picks, self.seed, self.schema
@@ -251,7 +256,17 @@ class Policy:
         )
 
     def believe(self, posterior: Posterior, requests: Requests) -> Belief:
-        """Mean and spread of every candidate of every request."""
+        """Mean and spread of every candidate of every request.
+
+        Raises ``ShapeError`` when rows do not fit the schema, or hold what is not finite.
+        """
+        found, wide = (requests.x.shape[1], requests.z.shape[1]), len(self.schema.item_columns)
+        if found[0] != self.width or found[1] not in {0, wide}:
+            raise ShapeError(
+                f"requests.x and z have {found} columns; the schema has ({self.width}, {wide})"
+            )
+        if not (np.isfinite(requests.x).all() and np.isfinite(requests.z).all()):
+            raise ShapeError("requests.x or z hold a value that is not finite")
         return self.model.believe(posterior, requests, self.schema)
 
     def merge(self, states: Sequence[State]) -> State:
