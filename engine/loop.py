@@ -239,7 +239,13 @@ class LinearLoop(Loop):
         if not len(arms):
             return
         d = len(self._theta)
-        theta, packed = np.empty((len(arms), d)), np.empty((len(arms), self._gram.shape[1]))
+        # An arm whose sums rounding left indefinite keeps what it has.
+        theta = np.ascontiguousarray(self._theta[:, arms].T)
+        if self._columns is not None:
+            packed = np.ascontiguousarray(self._columns[:, arms].T)
+        else:
+            upper = np.triu_indices(d)
+            packed = np.ascontiguousarray(self._covariance[arms][:, upper[0], upper[1]])
         derive_ridge(self._gram[arms], self._moment[arms], self._prior, theta, packed)
         self._theta[:, arms] = theta.T
         if self._columns is not None:

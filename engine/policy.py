@@ -258,6 +258,11 @@ class Policy:
         self, posterior: Posterior, requests: Requests, picks: Ints, pins: Ints | None
     ) -> Slates:
         belief = self.believe(posterior, requests)
+        if not (np.isfinite(belief.mean).all() and not np.isnan(belief.sd).any()):
+            raise ShapeError(
+                "a candidate's expected reward is not a finite number; features may be too large: "
+                "declare their center and scale"
+            )
         if pins is None or np.all(pins < 0):
             return self.slate.draw(
                 self.exploration, belief, requests, picks, self.seed, self.schema
@@ -269,9 +274,12 @@ class Policy:
     def believe(self, posterior: Posterior, requests: Requests) -> Belief:
         """Mean and spread of every candidate of every request.
 
-        Raises ``ShapeError`` when the requests do not fit the schema: kernels check nothing.
+        Raises ``ShapeError`` when the requests do not fit the schema, or hold what is not finite:
+        kernels check nothing.
         """
         self._check_widths(requests)
+        if not (np.isfinite(requests.x).all() and np.isfinite(requests.z).all()):
+            raise ShapeError("requests.x or z hold a value that is not finite")
         return self.model.believe(posterior, requests, self.schema)
 
     def _check_widths(self, requests: Requests) -> None:

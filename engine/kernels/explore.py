@@ -113,6 +113,8 @@ def weigh1(
                 continue
             elif kind == INVERSE_GAP:
                 weight[j] = 1.0 / (left + rate * gap)
+            elif rate == 0.0:
+                weight[j] = 1.0 / left  # also where the best loss is 0
             else:
                 weight[j] = -best / (-best * left + rate * gap)
             total += weight[j]

@@ -115,7 +115,7 @@ def integrate_wins(
     it and its own.
     """
     n, k = picks.shape
-    most = np.max(np.diff(offsets))
+    most = np.max(np.diff(offsets)) if n > 0 else 0
     log_norm, left, right = np.empty(most), np.empty(most), np.empty(most)
     scale, low, high = np.empty(most), np.empty(most), np.empty(most)
     below = np.empty(most)  # distribution function at the start of the panel

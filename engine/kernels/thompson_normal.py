@@ -32,6 +32,7 @@ STEPS = 32.0  # cells of the table a unit
 REACH = 8.0  # the table's ends; Φ(-8) is 6e-16
 MISSED = 1e-8  # most probability that the highest draw lies below the cut
 TAIL = 6.0  # standard deviations above a mean past which a draw does not lie; 1e-9
+FEW = 500  # candidates whose tails past it add up to less than the bound
 SPACING = 0.25  # distance of nodes, in the least spread that matters
 MAX_NODES = 512
 
@@ -44,11 +45,11 @@ QUANTILES = np.array([NormalDist().inv_cdf(MISSED ** (1.0 / c)) for c in GROUPS]
 
 
 @inline_scoring
-def multiply_cdf1(product: Floats, start: float, step: float) -> None:
-    """Writes: product. Multiply each entry by Φ at ``start + step · place``."""
+def multiply_cdf1(product: Floats, start: float, step: float, tail: float) -> None:
+    """Writes: product. Multiply each entry by Φ at ``start + step · place``, 1 past the tail."""
     last = len(product)
-    if start + step * (last - 1) > TAIL:
-        last = min(max(int((TAIL - start) / step) + 2, 0), last)
+    if start + step * (last - 1) > tail:
+        last = min(max(int((tail - start) / step) + 2, 0), last)
     for q in range(last):
         t = min(max(start + step * q, -REACH), REACH)
         cell = int((t + REACH) * STEPS + 0.5)
@@ -127,6 +128,7 @@ def integrate_slots1(
     """Writes: probability. Win probabilities of the picks; grid is the cut, spacing and nodes."""
     cut, spacing, nodes = grid[0], grid[1], int(grid[2])
     product = np.ones(nodes)
+    tail = TAIL if len(inside) <= FEW else REACH
     rows = np.full(len(picks), -1)
     for j in range(len(inside)):
         shown = False
@@ -135,7 +137,7 @@ def integrate_slots1(
                 shown = True
                 rows[slot] = j
         if not shown:
-            multiply_cdf1(product, (cut - mean[j]) / sd[j], spacing / sd[j])
+            multiply_cdf1(product, (cut - mean[j]) / sd[j], spacing / sd[j], tail)
     # From the last slot up, each slot's rivals are those never shown and the later picks.
     for slot in range(len(picks) - 1, -1, -1):
         probability[slot] = 0.0
@@ -148,7 +150,7 @@ def integrate_slots1(
                 if -TAIL - 2.0 < t < TAIL + 2.0:
                     total += math.exp(-0.5 * t * t) * product[q]
             probability[slot] = min(total * step * 0.3989422804014327, 1.0)
-            multiply_cdf1(product, start, step)
+            multiply_cdf1(product, start, step, tail)
 
 
 @kernel(
@@ -174,7 +176,7 @@ def draw_normal_slates(
     ``mass``. ``left_out`` ``(n,)`` marks requests whose probabilities were not integrated.
     """
     n, k = picks.shape
-    most = np.max(np.diff(offsets))
+    most = np.max(np.diff(offsets)) if n > 0 else 0
     inside = np.empty(most, dtype=np.int64)
     its_mean, its_sd = np.empty(most), np.empty(most)
     its_keys = np.empty(most, dtype=np.uint64)

@@ -158,7 +158,7 @@ def integrate_slates(
     slate keeps its digits; after a pick that is impossible all are 0.
     """
     n, k = picks.shape
-    most = np.max(np.diff(offsets))
+    most = np.max(np.diff(offsets)) if n > 0 else 0
     log_norm, left, right = np.empty(most), np.empty(most), np.empty(most)
     scale, low, high = np.empty(most), np.empty(most), np.empty(most)
     for i in range(n):

@@ -125,7 +125,8 @@ def draw_slotwise(
         original = np.flatnonzero(eligible)[sub.offsets[:-1] + drawn.picks[:, 0]]
         picks[:, slot] = np.where(barred, wanted, original - requests.offsets[:-1])
         # What the rule does not allow in this slot, the policy would never have shown there.
-        drawn.propensity[barred, 0] = 0.0
+        for stated in (drawn.propensity, drawn.error, drawn.recurrence, drawn.greedy):
+            stated[barred, 0] = 0
         free[requests.offsets[:-1] + picks[:, slot]] = False
         columns.append(drawn)
     return Slates(

@@ -6,6 +6,7 @@ import pytest
 from engine.batches import Outcomes
 from engine.errors import ConfigError, ShapeError
 from engine.features import Numeric, Schema
+from engine.kernels.linear import derive_ridge
 from engine.kernels.loop import bound_eigenvalue
 from engine.loop import ColumnwiseLoop, LinearLoop, run_linear
 from engine.registry import make_policy
@@ -156,3 +157,21 @@ def test_columnwise_picks_are_those_of_the_slow_twin(kind):
     expected = twin.run_linear(x, rewards, seed=5, columnwise=True, **settings)
     np.testing.assert_array_equal(found.picks, expected)
     assert len(set(expected.tolist())) > 3
+
+
+@pytest.mark.parametrize("prune", [True, False])
+def test_an_arm_whose_sums_are_not_definite_keeps_its_beliefs(prune):
+    # four rows in sixteen columns, the ridge far below their rounding
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 16))[rng.integers(0, 4, 2048)] * 1e3
+    loop = LinearLoop(16, 1, prune=prune, ridge=1e-9)
+    loop.run(x[:1023], np.ones((1023, 1)))
+    failed = derive_ridge(
+        loop._gram, loop._moment, loop._prior, np.empty((1, 16)), np.empty((1, 136))
+    )
+    assert failed == 1, "the world must be as bad as this test says"
+    theta = loop._theta.copy()
+    loop._derive_stale()
+    np.testing.assert_array_equal(loop._theta, theta)
+    loop.run(x[1023:], np.ones((1025, 1)))
+    np.testing.assert_allclose(x[:4] @ loop._theta[:, 0], 1.0, atol=1e-3)

@@ -342,3 +342,37 @@ def test_no_requests_get_no_slates():
 def test_a_name_is_looked_for_among_none():
     with pytest.raises(ConfigError, match="known are none"):
         make_policy("linear-ucb:slate=ruled,cap=genre:1")
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [({"x": np.ones((1, 3))}, "columns"), ({"x": np.ones((1, 9))}, "columns"),
+     ({"z": np.ones((7, 1))}, "columns"), ({"x": np.full((1, 5), np.nan)}, "finite"),
+     ({"x": np.full((1, 5), 1e200)}, "finite")],
+)  # fmt: skip
+@pytest.mark.parametrize("spec", ["linear-thompson", "linear-ucb", "shared-thompson"])
+def test_requests_that_do_not_fit_are_refused(spec, columns, match):
+    made, state = learned(spec)
+    posterior = made.derive(state)
+    asked = replace(requests(posterior, n=1, items=ITEMS), **columns)
+    with pytest.raises(ShapeError, match=match):
+        made.rank(posterior, asked, 2)
+
+
+@pytest.mark.parametrize("draws", ["slot", "slate"])
+@pytest.mark.parametrize("model", ["linear", "beta", "normal"])
+def test_no_requests_make_no_slates(model, draws):
+    made, state = learned(f"{model}-thompson:draws={draws}")
+    posterior = made.derive(state)
+    whole = requests(posterior, n=1)
+    none = np.zeros(len(whole.rows), dtype=bool)
+    empty = replace(
+        whole,
+        x=whole.x[:0],
+        keys=whole.keys[:0],
+        offsets=whole.offsets[:1],
+        item_keys=whole.item_keys[none],
+        rows=whole.rows[none],
+        z=whole.z[none],
+    )
+    assert made.rank(posterior, empty, 3).propensity.shape == (0, 3)

@@ -235,3 +235,20 @@ def test_diversity_needs_item_features():
 
 def test_a_beta_policy_may_be_capped():
     make_policy("beta-thompson:slate=ruled,cap=genre:2", schema=SCHEMA)
+
+
+def test_what_a_cap_bars_states_nothing_of_what_was_drawn_in_its_place():
+    made, state = learned("shared-thompson:slate=ruled,cap=genre:1")
+    posterior = made.derive(state)
+    genre = [features["genre"] for features in item_features(ITEMS)]
+    first, second = next(
+        pair
+        for pair in itertools.permutations(range(7), 2)
+        if genre[pair[0]] == genre[pair[1]] == "pop"
+    )
+    stated = made.score(
+        posterior, requests(posterior, n=4, items=ITEMS), np.tile([first, second], (4, 1))
+    )
+    for values in (stated.propensity, stated.error, stated.recurrence, stated.unbiased):
+        assert np.all(values[:, 1] == 0)
+    assert not stated.greedy[:, 1].any()

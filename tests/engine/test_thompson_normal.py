@@ -137,3 +137,16 @@ def test_normal_numbers_are_quantiles_within_1e_8():
 def test_normal_numbers_are_normal():
     draws = [normal1(np.uint64(combine1(np.uint64(5), np.uint64(i)))) for i in range(20_000)]
     assert scipy.stats.kstest(draws, "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("m", [2000, 50_000])
+def test_tails_of_thousands_of_candidates_are_not_lost(m):
+    """One narrow belief at the end of many alike: each reaches it once in a billion draws."""
+    mean, sd = np.zeros(m), np.ones(m)
+    mean[0], sd[0] = 5.999, 0.01
+    probability, left_out, _ = slates(mean, sd, np.array([[0]]))
+    z = np.linspace(-8, 8, 4001)
+    rivals = (m - 1) * scipy.stats.norm.logcdf(mean[0] + sd[0] * z)
+    expected = np.sum(scipy.stats.norm.pdf(z) * np.exp(rivals)) * (z[1] - z[0])
+    assert not left_out[0]
+    assert abs(probability[0, 0] - expected) < BOUND

@@ -258,3 +258,9 @@ def test_bounds_need_a_spread(kind):
         EXPLORATIONS[kind]().check(MeanOnly())
     TopM(alpha=0.0).check(MeanOnly())
     SquareCB().check(MeanOnly())
+
+
+def test_fastcb_is_uniform_before_the_first_outcome_even_where_no_loss_is_expected():
+    # a boost may lift a mean to the end of the range
+    found = first_slot(FastCB(), belief([1.5, 0.5, 0.2, 1.0], total=0.0))
+    np.testing.assert_allclose(found, 0.25)
