@@ -157,13 +157,15 @@ def set_ends1(
         shape = r[j] if family == STUDENT else 0.0
         log_norm[j] = log_norm1(family, p[j], q[j], shape)
         if family == BETA:
-            left[j] = beta_left_end1(p[j], q[j], log_norm[j], log_tail)
-            right[j] = -beta_left_end1(q[j], p[j], log_norm[j], log_tail)
+            # left of its end a density f grows as eᵖˣ: f / p lies there
+            left[j] = beta_left_end1(p[j], q[j], log_norm[j], log_tail + min(math.log(p[j]), 0.0))
+            right[j] = -beta_left_end1(q[j], p[j], log_norm[j], log_tail + min(math.log(q[j]), 0.0))
             scale[j] = math.sqrt(1.0 / p[j] + 1.0 / q[j])
             high[j] = math.log(max(p[j] + q[j], 1.0))
             low[j] = -high[j]
         elif family == GAMMA:
-            left[j], right[j] = gamma_ends1(p[j], q[j], log_norm[j], log_tail)
+            below = log_tail + min(math.log(p[j]), 0.0)
+            left[j], right[j] = gamma_ends1(p[j], q[j], log_norm[j], below)
             scale[j] = math.sqrt(1.0 / p[j])
             low[j], high[j] = -math.log(q[j]), np.inf
         else:

@@ -393,3 +393,11 @@ def test_beliefs_without_spread_are_shown_with_what_they_state(draws, mean, sd, 
     for j in range(4):
         assert np.all(abs(slates.propensity[picks[:, 0] == j, 0] - share[j]) < 1e-6)
     assert np.all(slates.propensity > 0)
+
+
+@pytest.mark.parametrize("code", [BETA, GAMMA])
+@pytest.mark.parametrize("shape", [1e-3, 1e-5, 1e-6])
+def test_quadrature_holds_its_bound_for_priors_worth_next_to_nothing(code, shape):
+    p, q = np.full(3, shape), np.full(3, shape if code == BETA else 1.0)
+    found = [wins(code, p, q, np.zeros(3), [j])[0] for j in range(3)]
+    np.testing.assert_allclose(found, 1 / 3, atol=1e-7)
