@@ -11,18 +11,31 @@ products of those; the *joint* row of both adds the declared products of the two
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import ConfigError, SchemaError, suggest
+from engine.errors import ConfigError, suggest
+from engine.feature_kinds import (
+    KINDS,
+    MAX_COLUMNS,
+    Base,
+    Categorical,
+    Clusters,
+    Context,
+    Feature,
+    FeatureValue,
+    Interaction,
+    Numeric,
+    Quadratic,
+    Source,
+)
 
 __all__ = [
     "Categorical",
@@ -35,153 +48,10 @@ __all__ = [
     "Schema",
 ]
 
-FeatureValue = float | int | str | bool | None | Mapping[str, float]
-Context = Mapping[str, FeatureValue]
-Source = Literal["context", "item"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 INTERCEPT = "intercept"
-LARGEST = 1e300
-HEAVIEST = 1e6  # products of four such weights stay far from overflow
-MAX_COLUMNS = 100_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numeric:
-    """A number, entered as ``clip((value - center) / scale, -clip, clip)``; absent means 0."""
-
-    name: str
-    of: Source = "context"
-    center: float = 0.0
-    scale: float = 1.0
-    clip: float = 5.0
-
-    def __post_init__(self) -> None:
-        given = (self.center, self.scale, self.clip)
-        if not all(map(math.isfinite, given)) or self.scale <= 0 or self.clip <= 0:
-            raise ConfigError(
-                f"feature {self.name!r}: center, scale and clip are {given}; they must be finite, "
-                "scale and clip above 0"
-            )
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Column names of this feature."""
-        return (self.name,)
-
-    def meaning(self, column: str) -> object:
-        """What a column's entries mean: equal for columns whose sums may be carried over."""
-        return (column, self)
-
-    def encode(self, value: FeatureValue) -> list[float]:
-        """Entries of the feature's columns; raises ``SchemaError``."""
-        if value is None:
-            return [0.0]
-        if isinstance(value, str | Mapping) or not abs(value) <= LARGEST:
-            raise SchemaError(f"feature {self.name!r} is {value!r}; it must be a finite number")
-        return [min(max((value - self.center) / self.scale, -self.clip), self.clip)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Categorical:
-    """One of the declared values, entered one-hot; an undeclared or absent value is all zeros."""
-
-    name: str
-    of: Source = "context"
-    values: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if not self.values or len(set(self.values)) != len(self.values):
-            raise ConfigError(
-                f"feature {self.name!r}: values are {self.values}; give one or more, each once"
-            )
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Column names of this feature."""
-        return tuple(f"{self.name}={value}" for value in self.values)
-
-    def meaning(self, column: str) -> object:
-        """What a column's entries mean: a value added later leaves the others' as they were."""
-        return (column, "categorical", self.of)
-
-    def encode(self, value: FeatureValue) -> list[float]:
-        """Entries of the feature's columns; raises ``SchemaError``."""
-        if not isinstance(value, str | None):
-            raise SchemaError(f"feature {self.name!r} is {value!r}; it must be a string")
-        return [float(value == known) for known in self.values]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clusters:
-    """Weights of a few of ``count`` clusters: ``{"17": 0.6, "3": 0.4}``, or one cluster's number.
-
-    What is not named weighs 0; weights lie within ±1e6. Source of the use: Diag-LinUCB, arXiv
-    2307.15893.
-    """
-
-    name: str
-    of: Source = "context"
-    count: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.count <= MAX_COLUMNS:
-            raise ConfigError(
-                f"feature {self.name!r}: count is {self.count}; give 1 to {MAX_COLUMNS}"
-            )
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Column names of this feature."""
-        return tuple(f"{self.name}={number}" for number in range(self.count))
-
-    def meaning(self, column: str) -> object:
-        """What a column's entries mean: clusters added later leave the others as they were."""
-        return (column, "clusters", self.of)
-
-    def encode(self, value: FeatureValue) -> list[float]:
-        """Entries of the feature's columns; raises ``SchemaError``."""
-        entries = [0.0] * self.count
-        if value is None:
-            return entries
-        named = value if isinstance(value, Mapping) else {str(value): 1.0}
-        for number, weight in named.items():
-            place = _cluster(number, self.count)
-            if place is None or not isinstance(weight, int | float) or not abs(weight) <= HEAVIEST:
-                raise SchemaError(
-                    f"feature {self.name!r} has {number!r}: {weight!r}; give numbers of clusters "
-                    f"below {self.count} with weights within ±{HEAVIEST:.0e}"
-                )
-            entries[place] = float(weight)
-        return entries
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interaction:
-    """Products of every column of one feature with every column of another."""
-
-    left: str
-    right: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quadratic:
-    """Squares and products of the named context features; of all numeric ones when none is."""
-
-    names: tuple[str, ...] = ()
-
-
-Base = Numeric | Categorical | Clusters
-Feature = Base | Interaction | Quadratic
-
-KINDS: dict[str, type[Feature]] = {
-    "numeric": Numeric,
-    "categorical": Categorical,
-    "clusters": Clusters,
-    "interaction": Interaction,
-    "quadratic": Quadratic,
-}
 
 
 class _Side(NamedTuple):
@@ -367,13 +237,6 @@ class Schema:
             places = [i for name in feature.names or numeric for i in self.places(name)]
             return [(i, j) for at, i in enumerate(places) for j in places[at:]]
         return []
-
-
-def _cluster(number: str, count: int) -> int | None:
-    """Number of a cluster, None when it is none: written one way only, or one could count twice."""
-    written = number.isascii() and number.isdigit() and len(number) <= len(str(count))
-    place = int(number) if written else count
-    return place if place < count and str(place) == number else None
 
 
 def _encode(side: _Side, rows: Sequence[Context], first: list[float]) -> Floats:
