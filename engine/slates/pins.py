@@ -62,8 +62,10 @@ def draw_around(fill: Fill, belief: Belief, requests: Requests, picks: Ints, pin
         drawn = fill(belief.only(kept), sub, given)
         found = np.flatnonzero(kept)[sub.offsets[:-1, None] + drawn.picks] - starts
         picks[here] = np.where(barred, wanted, found)
-        propensity[here] = np.where(barred, 0.0, drawn.propensity)
-        error[here], method = drawn.error, drawn.method
+        # As a slate ties its slots together, nothing follows from a pick that cannot be.
+        impossible = np.logical_or.accumulate(barred, axis=1)
+        propensity[here] = np.where(impossible, 0.0, drawn.propensity)
+        error[here], method = np.where(impossible, 0.0, drawn.error), drawn.method
     slates = gather_slates(belief, requests, picks, propensity, method=method, error=error)
     return replace(slates, pinned=pinned)
 

@@ -252,3 +252,16 @@ def test_what_a_cap_bars_states_nothing_of_what_was_drawn_in_its_place():
     for values in (stated.propensity, stated.error, stated.recurrence, stated.unbiased):
         assert np.all(values[:, 1] == 0)
     assert not stated.greedy[:, 1].any()
+
+
+def test_nothing_follows_from_a_slot_that_shows_the_pin_of_another():
+    """With one draw a slate; what is drawn in its place may be a later slot's given pick."""
+    made, state = learned("beta-thompson:draws=slate")
+    posterior = made.derive(state)
+    batch, n = requests(posterior, n=200, items=ITEMS), 200
+    picks, pins = np.tile([4, 2, 0, 1, 3], (n, 1)), np.tile([-1, -1, -1, 2, -1], (n, 1))
+    stated = made.score(posterior, batch, picks, pins)
+    assert np.all(stated.propensity[:, 0] > 0)
+    for column in (1, 2, 4):
+        assert np.all(stated.propensity[:, column] == 0)
+        assert np.all(stated.error[:, column] == 0)
