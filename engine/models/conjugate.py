@@ -26,6 +26,8 @@ __all__ = ["BetaBernoulli", "Conjugate", "GammaPoisson", "check_above", "divide_
 
 Sums = dict[str, Floats]
 
+LEAST = 1e-6  # of a prior: quadrature of beliefs of less evidence is not stated
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conjugate(Model):
@@ -240,6 +242,7 @@ def divide_sums(above: Floats, below: Floats) -> Floats:
 
 
 def check_above(**given: float) -> None:
-    """Raise ``ConfigError`` unless all of the named settings are finite and above 0."""
-    if not all(math.isfinite(value) and value > 0 for value in given.values()):
-        raise ConfigError(f"{', '.join(given)} are {tuple(given.values())}; give numbers above 0")
+    """Raise ``ConfigError`` unless all of the named settings are finite and `LEAST` or more."""
+    if not all(math.isfinite(value) and value >= LEAST for value in given.values()):
+        names, values = ", ".join(given), tuple(given.values())
+        raise ConfigError(f"{names} are {values}; give numbers above 0, {LEAST:g} or more")

@@ -30,6 +30,7 @@ from tests.engine.worlds import (
         ("linear-ucb:alpha=nan", "above 0"),
         ("linear-ucb:ridge=0", "above 0"),
         ("beta-greedy:prior_a=0", "above 0"),
+        ("poisson-thompson:prior_b=1e-7", "1e-06 or more"),
         ("beta-epsilon:epsilon=1.5", "0 to 1"),
         ("linear-ucb:floor=-0.1", "0 to 1"),
         ("linear-ucb:half_life_seconds=-1", "0 or more"),
