@@ -108,15 +108,31 @@ def predict_linear(
             for q in range(1, d - p):
                 products[at + q] = twice * xi[p + q]
             at += d - p
-        for j in range(offsets[i], offsets[i + 1]):
-            mine, spread = theta[rows[j]], covariance[rows[j]]
-            value, variance = 0.0, 0.0
-            for p in range(len(mine)):
-                value += mine[p] * xi[p]
+        j, stop = offsets[i], offsets[i + 1]
+        while j + 4 <= stop:  # four at once: their rows come from memory side by side
+            c0, c1 = covariance[rows[j]], covariance[rows[j + 1]]
+            c2, c3 = covariance[rows[j + 2]], covariance[rows[j + 3]]
+            w0, w1, w2, w3 = 0.0, 0.0, 0.0, 0.0
+            for p in range(len(products)):
+                product = products[p]
+                w0 += c0[p] * product
+                w1 += c1[p] * product
+                w2 += c2[p] * product
+                w3 += c3[p] * product
+            sd[j], sd[j + 1] = np.sqrt(max(w0, 0.0)), np.sqrt(max(w1, 0.0))
+            sd[j + 2], sd[j + 3] = np.sqrt(max(w2, 0.0)), np.sqrt(max(w3, 0.0))
+            j += 4
+        while j < stop:
+            spread, variance = covariance[rows[j]], 0.0
             for p in range(len(spread)):
                 variance += spread[p] * products[p]
-            mean[j] = value
             sd[j] = np.sqrt(max(variance, 0.0))
+            j += 1
+        for j in range(offsets[i], stop):
+            mine, value = theta[rows[j]], 0.0
+            for p in range(len(mine)):
+                value += mine[p] * xi[p]
+            mean[j] = value
 
 
 @kernel("void(f8[:,::1], f8[:,::1], f8[:,::1], i8[::1], i8[::1], f8[::1], f8[::1])", scoring=True)
