@@ -9,7 +9,7 @@ import scipy.stats
 
 from engine.kernels.random import combine1, normal1
 from engine.kernels.slates import draw_by_belief
-from engine.kernels.thompson_normal import CDF, draw_normal_slates
+from engine.kernels.thompson_normal import CDF, PDF, draw_normal_slates
 from tests import naive
 
 BOUND = 1e-6
@@ -123,7 +123,7 @@ def test_the_table_of_the_distribution_function_is_near():
     off = t - (cell / 32 - 8)
     middle = cell / 32 - 8
     bend = 1 - off * (middle / 2 - off * (middle**2 - 1) / 6)
-    found = CDF[cell, 0] + CDF[cell, 1] * off * bend
+    found = CDF[cell] + PDF[cell] * off * bend
     assert np.max(abs(found - scipy.stats.norm.cdf(t))) < 1e-8
 
 
