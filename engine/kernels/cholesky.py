@@ -19,6 +19,7 @@ __all__ = [
     "multiply_packed1",
     "pack1",
     "quadratic1",
+    "solve_ridge1",
     "spread1",
     "unpack1",
 ]
@@ -160,3 +161,27 @@ def quadratic1(
             out[j2] += total2
         if j + 3 < last:
             out[j3] += total3
+
+
+@inline
+def solve_ridge1(
+    gram: Floats,
+    moment: Floats,
+    prior: Floats,
+    upper: Floats,
+    lower: Floats,
+    covariance: Floats,
+    theta: Floats,
+) -> bool:
+    """Writes: upper, lower, covariance, theta. Invert ``prior + gram``; False if not definite.
+
+    The inverse stands in the upper triangle of ``upper``, and packed in ``covariance``.
+    """
+    unpack1(gram, prior, upper)
+    if not factorise1(upper):
+        return False
+    invert_factor1(upper, lower)
+    multiply_factors1(lower, upper)
+    pack1(upper, covariance)
+    multiply_packed1(covariance, moment, theta)
+    return True

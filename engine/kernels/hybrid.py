@@ -11,14 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.cholesky import (
-    factorise1,
-    invert_factor1,
-    multiply_factors1,
-    multiply_packed1,
-    pack1,
     quadratic1,
+    solve_ridge1,
     spread1,
-    unpack1,
 )
 from engine.kernels.compile import kernel
 
@@ -58,14 +53,11 @@ def eliminate_items(
     taken = np.zeros((h, h))
     failed = 0
     for row in range(m):
-        unpack1(gram[row], prior, upper)
-        if not factorise1(upper):
+        if not solve_ridge1(
+            gram[row], moment[row], prior, upper, lower, covariance[row], theta[row]
+        ):
             failed += 1
             continue
-        invert_factor1(upper, lower)
-        multiply_factors1(lower, upper)
-        pack1(upper, covariance[row])
-        multiply_packed1(covariance[row], moment[row], theta[row])
         for p in range(d):
             total = link[row, p]
             total[:] = 0.0

@@ -9,13 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.cholesky import (
-    factorise1,
-    invert_factor1,
-    multiply_factors1,
-    multiply_packed1,
     pack1,
+    solve_ridge1,
     spread1,
-    unpack1,
 )
 from engine.kernels.compile import kernel
 
@@ -40,14 +36,10 @@ def derive_ridge(
     lower = np.empty((d, d))
     failed = 0
     for row in range(m):
-        unpack1(gram[row], prior, upper)
-        if not factorise1(upper):
-            failed += 1
-            continue
-        invert_factor1(upper, lower)
-        multiply_factors1(lower, upper)
-        pack1(upper, covariance[row])
-        multiply_packed1(covariance[row], moment[row], theta[row])
+        solved = solve_ridge1(
+            gram[row], moment[row], prior, upper, lower, covariance[row], theta[row]
+        )
+        failed += 0 if solved else 1
     return failed
 
 

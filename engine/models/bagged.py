@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
-from engine.errors import ConfigError, ShapeError
+from engine.errors import ConfigError
 from engine.features import Schema
 from engine.kernels.bagged import (
     derive_replicas,
@@ -22,6 +22,7 @@ from engine.kernels.bagged import (
 )
 from engine.kernels.sums import add_rows
 from engine.models.base import Axes, Model, Traits
+from engine.models.ridge import check_definite
 from engine.state import State
 
 __all__ = ["BaggedLinear", "bootstrap"]
@@ -104,11 +105,7 @@ class BaggedLinear(Model):
         """Return θ of every replica ``(m, R, d)`` and count ``(m,)``."""
         theta = np.empty_like(sums["moment"])
         failed = derive_replicas(sums["gram"], sums["moment"], self.ridge * theta.shape[2], theta)
-        if failed:
-            raise ShapeError(
-                f"{failed} replicas' sums are not positive definite; features may be too large: "
-                "declare their center and scale"
-            )
+        check_definite(failed, "replicas")
         return {"theta": theta, "count": sums["count"].copy()}
 
     def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:

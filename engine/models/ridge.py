@@ -16,6 +16,7 @@ from engine.kernels.linear import derive_ridge
 
 __all__ = [
     "PRIOR_NOISE",
+    "check_definite",
     "check_ridge",
     "flat_prior",
     "reward_noise",
@@ -34,11 +35,11 @@ def check_ridge(ridge: float) -> None:
         raise ConfigError(f"ridge is {ridge}; give a number above 0")
 
 
-def check_definite(failed: int) -> None:
+def check_definite(failed: int, what: str = "items") -> None:
     """Raise ``ShapeError`` when sums were not positive definite."""
     if failed:
         raise ShapeError(
-            f"{failed} items' sums are not positive definite; features may be too large: "
+            f"{failed} {what}' sums are not positive definite; features may be too large: "
             "declare their center and scale"
         )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import numpy as np
 
 from engine.batches import Belief, Flags, Ints, Requests, Slates
@@ -16,7 +14,7 @@ from engine.slates.pins import check_pins, draw_around, mark_places
 __all__ = ["SlateRule", "check_floor", "draw_slotwise"]
 
 
-class SlateRule(ABC):
+class SlateRule:
     """How a list is made. Subclasses are frozen dataclasses of hyperparameters.
 
     ``floor`` is the probability mass of each slot shared evenly by the candidates left to it, so
@@ -33,7 +31,6 @@ class SlateRule(ABC):
                 "sampled propensities may come out as 0 for what is shown; give a floor above 0"
             )
 
-    @abstractmethod
     def fill(
         self,
         exploration: Exploration,
@@ -43,6 +40,7 @@ class SlateRule(ABC):
         terms: Terms,
     ) -> Slates:
         """Fill columns of ``picks`` (-1: draw; else: taken as given), the first ``terms.slot``."""
+        return exploration.draw(belief, requests, picks, terms)
 
     def narrow(
         self,
@@ -69,6 +67,9 @@ class SlateRule(ABC):
         schema: Schema,
     ) -> Slates:
         """Fill ``picks`` (-1: draw; else: taken as given) and state each one's propensity."""
+        if type(self).narrow is SlateRule.narrow:  # nothing comes between the slots
+            terms = Terms(seed=seed, floor=self.floor)
+            return self.fill(exploration, belief, requests, picks, terms)
         pins = np.full(picks.shape, -1, dtype=np.int64)
         return draw_slotwise(self, exploration, belief, requests, picks, pins, seed, schema)
 

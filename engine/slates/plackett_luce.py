@@ -61,16 +61,3 @@ class PlackettLuce(SlateRule):
         assert score is not None  # noqa: S101
         weights = SOFTMAX, score, 1.0 / self.temperature
         return draw_weighted(weights, belief, requests, picks, terms)
-
-    def draw(
-        self,
-        exploration: Exploration,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        seed: int,
-        schema: Schema,
-    ) -> Slates:
-        """Fill ``picks``: all slots at once, for nothing comes between them."""
-        terms = Terms(seed=seed, floor=self.floor)
-        return self.fill(exploration, belief, requests, picks, terms)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.batches import Belief, Flags, Floats, Ints, Requests, Slates
+from engine.batches import Belief, Flags, Floats, Ints, Requests
 from engine.errors import ConfigError, suggest
-from engine.exploration.base import Exploration, Terms
+from engine.exploration.base import Exploration
 from engine.features import Categorical, Schema
 from engine.models.base import Model
 from engine.slates.base import SlateRule, check_floor
@@ -77,17 +77,6 @@ class RuledDraw(SlateRule):
             if name not in schema.item_columns:
                 known = schema.item_columns
                 raise ConfigError(f"boost: {name!r} is no item column{suggest(name, known)}")
-
-    def fill(
-        self,
-        exploration: Exploration,
-        belief: Belief,
-        requests: Requests,
-        picks: Ints,
-        terms: Terms,
-    ) -> Slates:
-        """Fill ``picks`` and state each one's propensity."""
-        return exploration.draw(belief, requests, picks, terms)
 
     def narrow(
         self,
