@@ -20,12 +20,8 @@ __all__ = ["FastCB", "SquareCB", "check_range"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SquareCB(Weighted):
-    """Of K left, one worse than the best by Δ has probability ``1 / (K + γ Δ)``.
-
-    The best has the rest. Bests that tie share it equally, which makes the order of candidates
-    irrelevant; Vowpal Wabbit gives it to the first of them. Source: Foster and Rakhlin 2020,
-    "Beyond UCB", with Vowpal Wabbit's ``γ = 10 √t``.
+class InverseGap(Weighted):
+    """What the two weightings share: how γ grows, and the range of rewards.
 
     Parameters
     ----------
@@ -33,7 +29,7 @@ class SquareCB(Weighted):
         ``γ = scale · t^exponent``. Before the first outcome γ is 0 and the pick uniform, unless
         the exponent is 0.
     low, high
-        Range of rewards, by which gaps are divided.
+        Range of rewards.
     """
 
     scale: float = 10.0
@@ -45,42 +41,41 @@ class SquareCB(Weighted):
         check_growth(self.scale, self.exponent)
         check_range(self.low, self.high)
 
-    def weights(self, belief: Belief) -> tuple[int, Floats, float]:
-        """Means, and γ per unit of reward."""
-        gamma = self.scale * belief.total**self.exponent
-        return INVERSE_GAP, belief.mean, gamma / (self.high - self.low)
+    def gamma(self, belief: Belief) -> float:
+        """Return γ after the outcomes learned from."""
+        return float(self.scale * belief.total**self.exponent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FastCB(Weighted):
+class SquareCB(InverseGap):
+    """Of K left, one worse than the best by Δ has probability ``1 / (K + γ Δ)``.
+
+    The best has the rest. Bests that tie share it equally, which makes the order of candidates
+    irrelevant; Vowpal Wabbit gives it to the first of them. Source: Foster and Rakhlin 2020,
+    "Beyond UCB", with Vowpal Wabbit's ``γ = 10 √t``.
+
+    Gaps are divided by the range of rewards.
+    """
+
+    def weights(self, belief: Belief) -> tuple[int, Floats, float]:
+        """Means, and γ per unit of reward."""
+        return INVERSE_GAP, belief.mean, self.gamma(belief) / (self.high - self.low)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FastCB(InverseGap):
     """Of K left with losses L, the best B, one has probability ``B / (K B + γ (L - B))``.
 
     The best has the rest, shared when several tie. Where the best expects almost no loss, the
     others are hardly tried. Source: Foster and Krishnamurthy 2021, "Efficient first-order
-    contextual bandits", algorithm 1, with the growth of γ from `SquareCB`.
-
-    Parameters
-    ----------
-    scale, exponent
-        ``γ = scale · t^exponent``; 0 before the first outcome, unless the exponent is 0.
-    low, high
-        Range of rewards: the loss of a mean m is ``(high - m) / (high - low)``, clipped to
-        [0, 1].
+    contextual bandits", algorithm 1, with the γ that `SquareCB` has. The loss of a mean m is
+    ``(high - m) / (high - low)``, clipped to [0, 1].
     """
-
-    scale: float = 10.0
-    exponent: float = 0.5
-    low: float = 0.0
-    high: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_growth(self.scale, self.exponent)
-        check_range(self.low, self.high)
 
     def weights(self, belief: Belief) -> tuple[int, Floats, float]:
         """Losses times -1, and γ."""
         loss = np.clip((self.high - belief.mean) / (self.high - self.low), 0.0, 1.0)
-        return FAST_GAP, -loss, self.scale * belief.total**self.exponent
+        return FAST_GAP, -loss, self.gamma(belief)
 
 
 def check_growth(scale: float, exponent: float) -> None:
