@@ -21,7 +21,7 @@ from streams.catalogue import Catalogue
 from streams.config import EngineConfig
 from streams.errors import LogError, StoreError
 from streams.log.appender import Appender
-from streams.log.base import CATALOGUE
+from streams.log.base import CATALOGUE, Place
 from streams.log.sqlite import SqliteLog
 from streams.views import View, ViewReader
 
@@ -112,10 +112,10 @@ class Service:
         waits = {"kernels": self._ranker is None, "view": not restored}
         return [name for name, waiting in waits.items() if waiting]
 
-    async def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
+    async def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[Place]:
         """Append records and wait for their commit; raises ``LogError``."""
         try:
-            offsets = await asyncio.wrap_future(self.appender.submit_many(topic, entries))
+            places = await asyncio.wrap_future(self.appender.submit_many(topic, entries))
         except LogError as error:
             if not self._log_failing:
                 logger.warning("records are refused: %s", error)
@@ -125,7 +125,7 @@ class Service:
         if topic == CATALOGUE:
             with contextlib.suppress(LogError):  # committed; the next refresh will read it
                 self.catalogue.refresh()
-        return offsets
+        return places
 
     def _load_kernels(self) -> None:
         try:

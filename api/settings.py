@@ -68,7 +68,7 @@ class RecommenderSettings(_Table):
     window_seconds: float = 600.0
     default_reward: float = 0.0
     kinds: dict[str, float] = Field(default_factory=lambda: {"click": 1.0})
-    aggregation: Literal["earliest"] = "earliest"
+    aggregation: Literal["earliest", "last", "max", "sum"] = "earliest"
     learn: Literal["close", "first"] = "close"
 
 

@@ -12,7 +12,7 @@ from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import LogError, StoreError
 from streams.events import Tick, encode_event
-from streams.log.base import EVENTS, EventLog
+from streams.log.base import EVENTS, EventLog, Place
 from streams.positions import Commit, Position
 from streams.shard import Shard, Snapshot
 from streams.store import Store
@@ -107,7 +107,7 @@ class Learner:
 
     def lag(self) -> int:
         """Records in the log not learned from yet."""
-        return self._log.end(EVENTS) - self.next_offset
+        return self._log.end(EVENTS, self._partition) - self.next_offset
 
     def start(self) -> None:
         """Recover, catch up with the log, bring the settings into it, and publish.
@@ -118,11 +118,11 @@ class Learner:
             When the stored state does not belong to this log, or either cannot be used.
         """
         self.recover()
-        self._catch_up(self._log.end(EVENTS))
+        self._catch_up(self._log.end(EVENTS, self._partition))
         if self._shard.config.state_hash != self._config.state_hash:
             control = self._config.to_control(self._log.now_ms())
-            offsets = self._log.append(EVENTS, [("control", encode_event(control))])
-            self._catch_up(offsets[-1] + 1)
+            places = self._append("control", encode_event(control))
+            self._catch_up(places[-1].offset + 1)
         self.commit()
         self.publish()
         # From here on: what stands in the log was acted upon, or its moment has passed.
@@ -130,10 +130,10 @@ class Learner:
 
     def recover(self) -> None:
         """Claim the shard and restore what was committed of it."""
-        position = self._store.claim(EVENTS, self._partition, self._log.identity)
+        position = self._store.claim(EVENTS, self._partition, self._log.topic_id(EVENTS))
         self._point("claimed")
         saved = self._store.load(position)
-        end = self._log.end(EVENTS)
+        end = self._log.end(EVENTS, self._partition)
         if position.next_offset > end:
             raise StoreError(
                 f"the log ends at offset {end}, the stored state at {position.next_offset}: "
@@ -149,7 +149,7 @@ class Learner:
             states=position.states(saved),
         )
         self._shard = Shard.restore(
-            snapshot, lambda offset, limit: self._log.poll(EVENTS, offset, limit)
+            snapshot, lambda offset, limit: self._log.poll(EVENTS, offset, limit, self._partition)
         )
         self._position = position
         self._posteriors = {}
@@ -158,7 +158,7 @@ class Learner:
 
     def step(self, limit: int = 1000) -> int:
         """Learn from up to ``limit`` records; returns how many there were."""
-        records = self._log.poll(EVENTS, self.next_offset, limit)
+        records = self._log.poll(EVENTS, self.next_offset, limit, self._partition)
         self._point("polled")
         self._shard.fold(records)
         self._point("folded")
@@ -175,7 +175,7 @@ class Learner:
         now = self._log.now_ms()
         if deadline is None or now < deadline + TICK_GRACE_MS or self.lag():
             return False
-        self._log.append(EVENTS, [("tick", encode_event(Tick(ts=now)))])
+        self._append("tick", encode_event(Tick(ts=now)))
         return True
 
     def commit(self) -> bool:
@@ -208,7 +208,7 @@ class Learner:
         self._point("committed")
         self._mark_stale()
         # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
-        log_drift(self._log, self._shard.watches)
+        log_drift(self._log, self._partition, self._shard.watches)
         return True
 
     def publish(self) -> int | None:
@@ -278,6 +278,9 @@ class Learner:
                 raise StoreError(f"the log ends at offset {self.next_offset}, before {end}")
             if self.next_offset - self.committed_offset > CATCH_UP:
                 self.commit()
+
+    def _append(self, key: str, value: bytes) -> list[Place]:
+        return self._log.append(EVENTS, [(key, value)], self._partition)
 
     def _claimed(self) -> Position:
         if self._position is None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.state import State
+from streams.agenda import JoinPoint, Remembered
 from streams.config import EngineConfig
 from streams.counts import Counts
-from streams.join import JoinPoint
 from streams.requests import DeadLetter
 
 __all__ = ["Bodies", "Commit", "Position", "Saved", "from_row", "to_row"]
@@ -93,7 +93,7 @@ class Commit:
     """What one commit adds.
 
     ``bodies`` hold, by policy, rows touched since the last commit (absolute values), or whole
-    states when ``base``. ``remembered`` are closed requests and their forget times (ms).
+    states when ``base``. ``remembered`` are requests closed.
     """
 
     next_offset: int
@@ -103,7 +103,7 @@ class Commit:
     config: EngineConfig
     bodies: Mapping[str, bytes]
     base: bool
-    remembered: Mapping[str, int]
+    remembered: Remembered
     dead: Sequence[DeadLetter]
 
 
@@ -113,7 +113,7 @@ class Saved:
 
     base: Bodies
     deltas: list[Bodies]
-    closed: dict[str, int]
+    closed: Remembered
 
 
 def to_row(position: Position) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from streams.agenda import Remembered
 from streams.errors import FencedError, StoreError
 from streams.positions import Bodies, Commit, Position, Saved, from_row, to_row
 from streams.requests import DeadLetter
@@ -119,13 +120,11 @@ class Store:
                 .where(DELTA.c.seq > base_seq)
                 .order_by(DELTA.c.seq)
             ).scalars()
-            closed = connection.execute(
-                _at(select(CLOSED.c.request_id, CLOSED.c.forget), CLOSED, key)
-            )
+            closed = connection.execute(_at(select(CLOSED.c.body), CLOSED, key)).scalars()
             return Saved(
                 base=_unpack(base) if base is not None else {},
                 deltas=[_unpack(body) for body in deltas],
-                closed={row.request_id: row.forget for row in closed},
+                closed=Remembered.join(list(map(Remembered.from_bytes, closed)), position.clock),
             )
 
     def commit(self, position: Position, commit: Commit) -> Position:
@@ -153,7 +152,7 @@ class Store:
                     f"after epoch {position.epoch}; this one must stop"
                 )
             self._write_body(connection, key, after.seq, body, base=commit.base)
-            _write_closed(connection, key, commit)
+            _write_closed(connection, key, after.seq, commit)
             _write_dead(connection, position, commit.dead)
         return after
 
@@ -222,26 +221,12 @@ def _unpack(body: bytes) -> Bodies:
     return msgspec.msgpack.decode(body, type=Bodies)
 
 
-def _write_closed(connection: Connection, key: dict[str, Any], commit: Commit) -> None:
-    # Deleted before they are inserted: no upsert is the same in every database.
-    rows = [
-        {**key, "request_id": request_id, "forget": forget}
-        for request_id, forget in commit.remembered.items()
-    ]
-    if rows:
-        named = delete(CLOSED).where(
-            CLOSED.c.topic == bindparam("of_topic"),
-            CLOSED.c.part == bindparam("of_part"),
-            CLOSED.c.request_id == bindparam("of_request"),
-        )
-        connection.execute(
-            named,
-            [
-                {"of_topic": r["topic"], "of_part": r["part"], "of_request": r["request_id"]}
-                for r in rows
-            ],
-        )
-        connection.execute(insert(CLOSED), rows)
+def _write_closed(connection: Connection, key: dict[str, Any], seq: int, commit: Commit) -> None:
+    told = commit.remembered
+    if len(told.keys):
+        forget = int(told.until.max())
+        row = {**key, "seq": seq, "forget": forget, "body": told.to_bytes()}
+        connection.execute(insert(CLOSED).values(**row))
     connection.execute(_at(delete(CLOSED), CLOSED, key).where(CLOSED.c.forget <= commit.clock))
 
 

@@ -57,8 +57,9 @@ CLOSED = Table(
     "closed",
     METADATA,
     *_of_shard(),
-    Column("request_id", String(256), primary_key=True),
-    Column("forget", BigInteger, nullable=False, index=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("forget", BigInteger, nullable=False),  # when the last of them is forgotten
+    Column("body", LargeBinary, nullable=False),
 )
 
 DEAD = Table(

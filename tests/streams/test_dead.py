@@ -21,7 +21,10 @@ def test_the_latest_come_first_also_among_equal_stamps(tmp_path):
     try:
         learner = Learner(log, store, None, settings())
         learner.start()
-        offsets = log.append(EVENTS, [("", b"{%d" % number) for number in range(12)])
+        offsets = [
+            place.offset
+            for place in log.append(EVENTS, [("", b"{%d" % number) for number in range(12)])
+        ]
         learner.step()
         learner.commit()
         read = read_dead_letters(tmp_path / "state.db", 10)
