@@ -9,7 +9,9 @@ __all__ = [
     "BadItemError",
     "FencedError",
     "LogError",
+    "LostRecordsError",
     "StoreError",
+    "UnfitTopicError",
     "UnknownPoolError",
 ]
 
@@ -50,8 +52,16 @@ class LogError(SlatestreamError):
     """The event log cannot be read or appended to."""
 
 
+class LostRecordsError(LogError):
+    """Records from an offset on are in the log no more: waiting does not bring them back."""
+
+
 class StoreError(SlatestreamError):
     """The state store cannot be read or written, or does not fit the log."""
+
+
+class UnfitTopicError(LogError):
+    """A topic that must not be learned from as it is: waiting does not help."""
 
 
 class UnknownPoolError(SlatestreamError, LookupError):
