@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from api.kernel_cache import cache_key
 from tests.servers.kafka import Cluster
-from tests.servers.processes import Unavailable
+from tests.servers.processes import UnavailableError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +44,7 @@ def begin(make: Callable[[], Any]) -> Any:
     """Make a server; without what it needs the test is skipped, in CI it fails."""
     try:
         return make()
-    except Unavailable as reason:
+    except UnavailableError as reason:
         if os.environ.get("CI"):
             pytest.fail(str(reason))
         pytest.skip(str(reason))

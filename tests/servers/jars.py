@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.servers.processes import Unavailable
+from tests.servers.processes import UnavailableError
 
 POM = Path(__file__).with_name("pom.xml")
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kafka"
@@ -22,18 +22,18 @@ def java() -> str:
 
     Raises
     ------
-    Unavailable
+    UnavailableError
         There is none.
     """
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin" if home else None)
     wanted = f"Kafka needs Java {OLDEST_JAVA} or later: install openjdk-17-jre-headless or newer"
     if found is None:
-        raise Unavailable(f"no java in {'JAVA_HOME' if home else 'PATH'}; {wanted}")
+        raise UnavailableError(f"no java in {'JAVA_HOME' if home else 'PATH'}; {wanted}")
     told = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
     version = re.search(r'version "(\d+)', told)
     if version is None or int(version[1]) < OLDEST_JAVA:
-        raise Unavailable(f"{found} says {told.splitlines()[:1]}; {wanted}")
+        raise UnavailableError(f"{found} says {told.splitlines()[:1]}; {wanted}")
     return found
 
 
@@ -42,7 +42,7 @@ def broker_jars() -> Path:
 
     Raises
     ------
-    Unavailable
+    UnavailableError
         They are not fetched yet and Maven is missing or fails.
     """
     folder = CACHE / f"libs-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
@@ -59,7 +59,7 @@ def broker_jars() -> Path:
 def _fetch(folder: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        raise Unavailable("no mvn in PATH; Kafka's jars are fetched by Maven: install maven")
+        raise UnavailableError("no mvn in PATH; Kafka's jars are fetched by Maven: install maven")
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
         done = subprocess.run(
@@ -71,5 +71,5 @@ def _fetch(folder: Path) -> None:
             timeout=FETCH_SECONDS,
         )
         if done.returncode:
-            raise Unavailable(f"Maven could not fetch Kafka's jars: {done.stdout[-2000:]}")
+            raise UnavailableError(f"Maven could not fetch Kafka's jars: {done.stdout[-2000:]}")
         Path(scratch, "libs").rename(folder)

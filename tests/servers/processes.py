@@ -32,7 +32,7 @@ _reaper: list[subprocess.Popen[str]] = []
 _reserved: list[socket.socket] = []
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """What a server needs is not installed here; the message says what to install."""
 
 

@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from tests.servers import jars
 from tests.servers.jars import java
 from tests.servers.kafka import Cluster, answers
-from tests.servers.processes import ServerError, Unavailable, free_ports
+from tests.servers.processes import ServerError, UnavailableError, free_ports
 from tests.servers.topics import make_topic, wait_in_sync
 
 
@@ -157,7 +157,9 @@ def test_no_broker_outlives_who_started_it(kafka, root, tmp_path):
 
 def runs(pid: int) -> bool:
     """Whether a process exists and is more than an entry that nobody has collected."""
-    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
     return bool(listed.stdout.strip()) and not listed.stdout.startswith("Z")
 
 
@@ -183,5 +185,5 @@ def test_without_java_or_maven_it_says_what_to_install(kafka, tmp_path, monkeypa
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(jars, "CACHE", tmp_path / "cache")  # nothing fetched yet
-    with pytest.raises(Unavailable, match=said):
+    with pytest.raises(UnavailableError, match=said):
         Cluster(tmp_path)
