@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from streams.errors import LogError
 from streams.log.base import Place, Record, check_topic
+from streams.log.kafka.checks import Finding, TopicFacts
 from streams.log.kafka.clock import BrokerClock
 from streams.log.kafka.config import KafkaConfig
 from streams.log.kafka.reader import Reader
-from streams.log.kafka.topics import Finding, TopicFacts, Topics
+from streams.log.kafka.topics import Topics
 from streams.log.kafka.writer import Writer
 
 __all__ = ["KafkaLog", "open_kafka"]
