@@ -5,8 +5,8 @@ SlatestreamError
 ├── SchemaError        features that do not fit the declared schema
 ├── ShapeError         arrays whose shapes or values do not fit together
 ├── SnapshotError      saved state that cannot be loaded
-├── streams.errors     BadEventError, BadItemError, FencedError, StoreError, UnknownPoolError,
-│                      LogError and, below it, LostRecordsError and UnfitTopicError
+├── streams.errors     BadEventError, BadItemError, FencedError, LogError, StoreError,
+│                      UnknownPoolError, and kinds of them
 ├── api.problems       ProblemError: one HTTP problem document
 └── api.client         ClientError: what the service answered, or that it did not
 """

@@ -10,6 +10,7 @@ __all__ = [
     "FencedError",
     "LogError",
     "LostRecordsError",
+    "RefusedError",
     "StoreError",
     "UnfitTopicError",
     "UnknownPoolError",
@@ -52,16 +53,20 @@ class LogError(SlatestreamError):
     """The event log cannot be read or appended to."""
 
 
-class LostRecordsError(LogError):
-    """Records from an offset on are in the log no more: waiting does not bring them back."""
+class UnfitTopicError(LogError):
+    """A topic that must not be learned from as it is: waiting does not help."""
+
+
+class LostRecordsError(UnfitTopicError):
+    """Records from an offset on are in the log no more."""
 
 
 class StoreError(SlatestreamError):
-    """The state store cannot be read or written, or does not fit the log."""
+    """The state store cannot be read or written."""
 
 
-class UnfitTopicError(LogError):
-    """A topic that must not be learned from as it is: waiting does not help."""
+class RefusedError(StoreError):
+    """Stored state and log do not fit each other: going on would lose or double something."""
 
 
 class UnknownPoolError(SlatestreamError, LookupError):

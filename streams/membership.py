@@ -1,89 +1,63 @@
-"""Which partitions a process owns, and how it learns that this changes."""
+"""Which partitions a process owns: what a consumer group, or nobody else being there, assigns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-__all__ = ["Change", "Membership", "Owned", "Release", "SoleOwner"]
+__all__ = ["Change", "Membership", "Release", "Shards", "SoleOwner"]
 
-Owned = tuple[str, int]
-"""A topic and the number of one of its partitions."""
-
-Release = Callable[[list[Owned]], None]
-"""Called with partitions that are given up: commit what was learned of them now."""
+Shards = Sequence[tuple[str, int]]  # topics and partitions
+Release = Callable[[Shards], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """What changed since the last poll, in this order: lost, revoked, assigned.
+class Change(NamedTuple):
+    """What was assigned since the last poll, and what was lost without a chance to commit."""
 
-    Attributes
-    ----------
-    assigned
-        Owned from now on: recover them from the store.
-    revoked
-        Given up in good order: the release hook was called for them, now drop them.
-    lost
-        Taken away: another may own them already. Drop them without a commit.
-    """
-
-    assigned: tuple[Owned, ...] = ()
-    revoked: tuple[Owned, ...] = ()
-    lost: tuple[Owned, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.assigned or self.revoked or self.lost)
+    assigned: Shards = ()
+    lost: Shards = ()
 
 
 class Membership(Protocol):
-    """One process among those that share the partitions.
+    """A member of a group that shares partitions.
 
-    It only assigns work: that nobody else commits is for the store to say.
+    It only assigns work: that two members never both move a shard's state forward is the store's
+    business.
     """
 
     rebalances: int
 
-    def poll(self) -> Change:
-        """What changed. Quick; call it often, from one thread. Raises LogError.
+    def poll(self, release: Release) -> Change:
+        """Take part in the group; quick, to be called often.
 
-        Only when waiting does not help, as when another process took this one's name.
+        ``release`` is called with shards that another member is to have, before it can have them.
         """
         ...
 
-    def commit(self, offsets: Mapping[Owned, int]) -> None:
-        """Tell tools that measure lag what was committed. Failures are logged, never raised."""
+    def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Tell the group how far shards are learned, for tools that show lag. Never raises."""
         ...
 
     def close(self) -> None:
-        """Release what is owned and leave; closing twice is harmless."""
+        """Leave the group."""
         ...
 
 
 class SoleOwner:
-    """Owner of all partitions, from the first poll to the close."""
+    """Owns everything it is given, from the first poll on."""
 
-    def __init__(self, partitions: Iterable[Owned], on_release: Release | None = None) -> None:
+    def __init__(self, shards: Shards) -> None:
         self.rebalances = 0
-        self._partitions = tuple(partitions)
-        self._on_release = on_release
-        self._owned: tuple[Owned, ...] = ()
+        self._shards = tuple(shards)
 
-    def poll(self) -> Change:
-        """Return all partitions as assigned, the first time."""
-        if self.rebalances:
-            return Change()
-        self.rebalances = 1
-        self._owned = self._partitions
-        return Change(assigned=self._partitions)
+    def poll(self, release: Release) -> Change:
+        """Assign everything, once."""
+        del release
+        assigned, self._shards = self._shards, ()
+        return Change(assigned=assigned)
 
-    def commit(self, offsets: Mapping[Owned, int]) -> None:
-        """Do nothing: nobody measures."""
+    def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Nobody asks."""
 
     def close(self) -> None:
-        """Release what is owned."""
-        owned, self._owned = self._owned, ()
-        self.rebalances = max(self.rebalances, 1)
-        if owned and self._on_release is not None:
-            self._on_release(list(owned))
+        """Nobody to leave."""

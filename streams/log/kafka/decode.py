@@ -1,4 +1,4 @@
-"""From what a consumer of kafka-python brings to records of ours."""
+"""From what a consumer of kafka-python brings to record batches."""
 
 from __future__ import annotations
 
@@ -6,34 +6,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from streams.errors import UnfitTopicError
-from streams.log.base import Record
 from streams.log.kafka.checks import STAMP_REMEDY
 from streams.log.kafka.slots import Chunk
+from streams.log.whole import gather
 
 __all__ = ["decode"]
 
-APPEND_TIME = 1
-RECORD_BYTES = 250  # what a record costs in memory beside its key and value, about
 
-
-def decode(polled: Sequence[Any]) -> Chunk:
-    """Records of one partition, from kafka-python's objects for each.
+def decode(name: str, polled: Sequence[Any]) -> list[Chunk]:
+    """Record batches of the partition ``name``, from single records or whole batches.
 
     Raises
     ------
     UnfitTopicError
-        When a record was stamped by who appended it: such stamps are no clock.
+        When records were stamped by who appended them: such stamps are no clock.
     """
-    records = []
-    size = 0
-    for one in polled:
-        if one.timestamp_type != APPEND_TIME:
+    chunks = []
+    for batch in gather(polled):
+        if not batch.append_stamped:
+            first, last = batch.places[0, [0, -1]].tolist()
             raise UnfitTopicError(
-                f"record {one.offset} of {one.topic}-{one.partition} bears a stamp of its "
-                f"producer, not of its append; {STAMP_REMEDY}"
+                f"among records {first} to {last} of {name} some bear a stamp of their producer, "
+                f"not of their append; {STAMP_REMEDY}"
             )
-        key = one.key.decode(errors="replace") if one.key else ""
-        value = one.value or b""
-        size += len(key) + len(value) + RECORD_BYTES
-        records.append(Record(one.offset, one.timestamp, key, value))
-    return Chunk(records, size)
+        chunks.append(Chunk(batch, batch.data.nbytes + batch.places.nbytes))
+    return chunks

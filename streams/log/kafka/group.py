@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from engine.errors import SlatestreamError
 from streams.errors import LogError
 from streams.log.kafka.clients import make_admin, make_consumer
 from streams.log.kafka.config import KafkaConfig
@@ -27,7 +26,7 @@ from streams.log.kafka.library import (
     OffsetAndMetadata,
     TopicPartition,
 )
-from streams.membership import Change, Owned, Release
+from streams.membership import Change, Release, Shards
 
 __all__ = ["KafkaMembership"]
 
@@ -37,6 +36,8 @@ STEP_MS = 250  # a close waits for a step under way
 REST_SECONDS = 0.02  # between two steps
 CLOSE_MS = 2_000
 STABLE = "<stable>"
+
+Shard = tuple[str, int]
 
 
 class KafkaMembership:
@@ -48,9 +49,6 @@ class KafkaMembership:
         Brokers, group, and how this member is known.
     topics
         Topics whose partitions are shared; they must exist.
-    on_release
-        Called inside `poll` and `close`, in the caller's thread, with partitions that are about to
-        go to another member, which gets them after the hook has returned.
 
     Attributes
     ----------
@@ -60,12 +58,9 @@ class KafkaMembership:
         What keeps it from the group just now, "" when all is well.
     """
 
-    def __init__(
-        self, config: KafkaConfig, topics: Iterable[str], on_release: Release | None = None
-    ) -> None:
+    def __init__(self, config: KafkaConfig, topics: Iterable[str]) -> None:
         self._config = config
         self._topics = {config.name(topic): topic for topic in topics}
-        self._on_release = on_release
         self.rebalances = 0
         self.trouble = ""
         self._turn = threading.Condition()
@@ -76,17 +71,20 @@ class KafkaMembership:
         self._news = _News(self._turn, self._assignor)
         self._consumer: Any = None
         self._generation = -1
-        self._owned: set[Owned] = set()
-        self._offsets: dict[Owned, int] = {}
+        self._owned: set[Shard] = set()
+        self._offsets: dict[Shard, int] = {}
         self._thread = threading.Thread(target=self._run, name="kafka-membership", daemon=True)
 
     @property
-    def owned(self) -> frozenset[Owned]:
+    def owned(self) -> frozenset[Shard]:
         """Partitions owned now."""
         return frozenset(self._owned)
 
-    def poll(self) -> Change:
+    def poll(self, release: Release) -> Change:
         """What changed. A broker that does not answer changes nothing.
+
+        ``release`` is called, in this thread, with partitions that go to another member, which
+        gets them after it has returned.
 
         Raises
         ------
@@ -98,19 +96,20 @@ class KafkaMembership:
             raise LogError("the membership is closed; join with another")
         with self._turn:
             self._granted = False
-            change = self._take()
+            assigned, revoked, lost = map(self._ours, self._news.take())
             fenced = self._fenced
         if fenced:
             return self._shut_out()
-        self._apply(change)
+        if assigned or revoked or lost:
+            self._change(assigned, revoked, lost, release)
         with self._turn:
             self._granted = True
             self._turn.notify_all()
         if self._thread.ident is None:
             self._thread.start()
-        return change
+        return Change(assigned=assigned, lost=lost)
 
-    def commit(self, offsets: Mapping[Owned, int]) -> None:
+    def commit(self, offsets: Mapping[Shard, int]) -> None:
         """Tell tools that measure lag what was committed, in the background."""
         self._offsets.update(offsets)
         if self._consumer is None or self._closed or not offsets:
@@ -121,7 +120,7 @@ class KafkaMembership:
             logger.info("group offsets were not committed: %s: %s", type(error).__name__, error)
 
     def close(self) -> None:
-        """Release what is owned and leave; a member with a name only when it is set to."""
+        """Leave the group; a member with a name only when it is set to."""
         if self._closed:
             return
         with self._turn:
@@ -129,38 +128,25 @@ class KafkaMembership:
             self._turn.notify_all()
         if self._thread.ident is not None:
             self._thread.join(STEP_MS / 1000 + 1.0)
-        owned, self._owned = sorted(self._owned), set()
-        try:
-            self._release(owned)
-        finally:
-            self._leave(owned)
+        owned, self._owned = self._owned, set()
+        self._leave(owned)
 
     # ---- the owner's side --------------------------------------------------------------------
 
-    def _take(self) -> Change:
-        assigned, revoked, lost = self._news.take()
-        return Change(
-            assigned=self._ours(assigned), revoked=self._ours(revoked), lost=self._ours(lost)
+    def _change(self, assigned: Shards, revoked: Shards, lost: Shards, release: Release) -> None:
+        logger.info(
+            "group %s: assigned %s, revoked %s, lost %s",
+            self._config.group_id,
+            assigned,
+            revoked,
+            lost,
         )
-
-    def _apply(self, change: Change) -> None:
-        if not change:
-            return
-        logger.info("group %s: %s", self._config.group_id, change)
-        self._owned -= {*change.lost, *change.revoked}
-        self._release(list(change.revoked))
-        self._owned |= set(change.assigned)
-        for gone in (*change.lost, *change.revoked):
+        self._owned -= {*lost, *revoked}
+        if revoked:
+            release(revoked)
+        for gone in (*lost, *revoked):
             self._offsets.pop(gone, None)
-
-    def _release(self, owned: list[Owned]) -> None:
-        if not owned or self._on_release is None:
-            return
-        try:
-            self._on_release(owned)
-        except SlatestreamError as error:
-            # What was not committed is learned again by the next owner.
-            logger.warning("%s released without a commit: %s", owned, error)
+        self._owned |= set(assigned)
 
     def _shut_out(self) -> Change:
         name, group = self._config.instance_id, self._config.group_id
@@ -174,10 +160,10 @@ class KafkaMembership:
         logger.error("another process has joined group %s as %s: all is lost here", group, name)
         return Change(lost=lost)
 
-    def _ours(self, keys: Iterable[Any]) -> tuple[Owned, ...]:
+    def _ours(self, keys: Iterable[Any]) -> Shards:
         return tuple(sorted((self._topics[key.topic], key.partition) for key in keys))
 
-    def _foreign(self, offsets: Mapping[Owned, int]) -> dict[Any, Any]:
+    def _foreign(self, offsets: Mapping[Shard, int]) -> dict[Any, Any]:
         return {
             TopicPartition(self._config.name(topic), partition): OffsetAndMetadata(offset)
             for (topic, partition), offset in offsets.items()
@@ -252,7 +238,7 @@ class KafkaMembership:
 
     # ---- leaving -----------------------------------------------------------------------------
 
-    def _leave(self, owned: Iterable[Owned]) -> None:
+    def _leave(self, owned: Iterable[Shard]) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return

@@ -18,6 +18,7 @@ from streams.log.kafka.decode import decode
 from streams.log.kafka.library import LogTruncationError, OffsetOutOfRangeError, TopicPartition
 from streams.log.kafka.slots import Slot
 from streams.log.kafka.topics import Topics
+from streams.log.whole import take_whole_batches
 
 __all__ = ["Reader"]
 
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 100  # a partition added or sought waits so long for what the broker holds back
 FETCH_BYTES = 1 << 20
-ROUND = 4_000  # records taken over at once, at most
+ROUND = 500  # batches (or records, one by one) taken over at once, at most
 FORGET_SECONDS = 60.0  # a partition nobody polls is read no more
 END_SECONDS = 0.2  # an end may be so old
 
@@ -197,13 +198,15 @@ class Reader:
 
     def _hold(self, slot: Slot, found: Sequence[Any]) -> None:
         try:
-            chunk = decode(found)
+            chunks = decode(f"{self._name}-{slot.partition}", found)
         except LogError as error:
             slot.failure = error
             return
-        slot.add(chunk)
-        self._mean = max(chunk.size / len(chunk.records), 1.0)
-        self._clock.read(chunk.records[-1].stamp)
+        for chunk in chunks:
+            slot.add(chunk)
+        if chunks:
+            self._mean = max(sum(chunk.size for chunk in chunks) / len(found), 1.0)
+            self._clock.read(chunks[-1].records[-1].stamp)
 
     def _drained(self, slot: Slot, end: int) -> bool:
         if slot.chunks or slot.failure is not None or slot.offset < 0:
@@ -319,6 +322,7 @@ class Reader:
             fetch_max_bytes=config.total_bytes,
             max_partition_fetch_bytes=min(FETCH_BYTES, config.partition_bytes),
         )
+        take_whole_batches(self._consumer)
         for slot in self._slots.values():
             slot.move(max(slot.offset, 0))
         if self._slots:

@@ -9,17 +9,15 @@ from typing import NamedTuple
 
 from streams.errors import LogError
 from streams.log.base import Record
+from streams.log.batches import RecordBatch
 
 __all__ = ["Chunk", "Slot"]
 
 
 class Chunk(NamedTuple):
-    """Records that follow one another in a partition.
+    """Records that follow one another in a partition, and what they take in memory, bytes."""
 
-    ``records`` may be any sequence whose slices are such sequences; ``size`` is its bytes.
-    """
-
-    records: Sequence[Record]
+    records: RecordBatch
     size: int
 
 
