@@ -186,5 +186,5 @@ async def _put(service: Service, key: str, event: Item | User | Pool) -> int:
         raise ProblemError(
             "bad-request", error.detail, pointer=error.pointer, code=error.reason
         ) from error
-    (offset,) = await service.append(CATALOGUE, [(key, value)])
-    return offset
+    (place,) = await service.append(CATALOGUE, [(key, value)])
+    return place.offset

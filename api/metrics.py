@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streams.log.base import EventLog
+from streams.log.base import EventLog, Place
 
 __all__ = ["LATENCY_BUCKETS", "Figures", "MeteredLog", "Metrics", "Reading", "TimedApp"]
 
@@ -79,16 +79,18 @@ class MeteredLog:
     def __init__(self, log: EventLog, metrics: Metrics) -> None:
         self._log = log
         self._metrics = metrics
-        self.identity = log.identity
-        self.now_ms, self.poll, self.end, self.close = log.now_ms, log.poll, log.end, log.close
+        self.topic_id, self.partitions, self.now_ms = log.topic_id, log.partitions, log.now_ms
+        self.poll, self.begin, self.end, self.close = log.poll, log.begin, log.end, log.close
 
-    def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
+    def append(
+        self, topic: str, entries: Sequence[tuple[str, bytes]], partition: int | None = None
+    ) -> list[Place]:
         """Append records; raises what the log raises."""
         start = time.perf_counter()
-        offsets = self._log.append(topic, entries)
+        places = self._log.append(topic, entries, partition)
         self._metrics.commit_seconds.observe(time.perf_counter() - start)
         self._metrics.commit_records.observe(len(entries))
-        return offsets
+        return places
 
 
 class Reading(NamedTuple):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from api.auth import Keyring
+from api.backends import open_log
 from api.memory import RecentKeys, RecentReplies
 from api.metrics import Figures, MeteredLog, Metrics, Reading
 from api.problems import ProblemError
@@ -21,8 +22,7 @@ from streams.catalogue import Catalogue
 from streams.config import EngineConfig
 from streams.errors import LogError, StoreError
 from streams.log.appender import Appender
-from streams.log.base import CATALOGUE
-from streams.log.sqlite import SqliteLog
+from streams.log.base import CATALOGUE, Place
 from streams.views import View, ViewReader
 
 __all__ = ["Service"]
@@ -53,7 +53,7 @@ class Service:
         self.settings = settings
         self.config = EngineConfig.from_dict(settings.engine_settings())
         self.keyring = Keyring(settings.keys)
-        self.log = SqliteLog(settings.data_dir / "log.db", durability=settings.durability)
+        self.log = open_log(settings)
         self.metrics = Metrics()
         self.appender = Appender(MeteredLog(self.log, self.metrics))
         self.catalogue = Catalogue(self.log)
@@ -112,10 +112,10 @@ class Service:
         waits = {"kernels": self._ranker is None, "view": not restored}
         return [name for name, waiting in waits.items() if waiting]
 
-    async def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
+    async def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[Place]:
         """Append records and wait for their commit; raises ``LogError``."""
         try:
-            offsets = await asyncio.wrap_future(self.appender.submit_many(topic, entries))
+            places = await asyncio.wrap_future(self.appender.submit_many(topic, entries))
         except LogError as error:
             if not self._log_failing:
                 logger.warning("records are refused: %s", error)
@@ -125,7 +125,7 @@ class Service:
         if topic == CATALOGUE:
             with contextlib.suppress(LogError):  # committed; the next refresh will read it
                 self.catalogue.refresh()
-        return offsets
+        return places
 
     def _load_kernels(self) -> None:
         try:

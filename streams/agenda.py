@@ -20,6 +20,9 @@ the same open and early requests as folding all of it, because
   a new request under the same id, or the commit, comes;
 * requests do not influence each other, and the clock and the configuration at ``join_offset``
   are stored with it.
+
+Within its window a request is known by its id, exactly. Once closed it is known by a 64-bit hash of
+it: of ten million remembered requests, a new one is taken for one of them once in 10^12.
 """
 
 from __future__ import annotations
@@ -27,12 +30,24 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.batches import hash_key
 from streams.config import EngineConfig
 from streams.requests import Early, Window
 
-__all__ = ["Agenda", "ClosedRequests", "ConfigHistory", "JoinPoint"]
+__all__ = [
+    "Agenda",
+    "ClosedRequests",
+    "ConfigHistory",
+    "JoinPoint",
+    "Remembered",
+    "request_key",
+]
 
 Entry = tuple[int, int, int, Window | Early]
 
@@ -102,36 +117,82 @@ class ConfigHistory:
         return self._entries[0][1]
 
 
+class Remembered(NamedTuple):
+    """Closed requests by `request_key`, uint64 ``(n,)``, and until when each is known, int64 ms."""
+
+    keys: NDArray[np.uint64]
+    until: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, forget: Mapping[int, int]) -> Remembered:
+        """Make it of keys and times."""
+        n = len(forget)
+        return cls(np.fromiter(forget, np.uint64, n), np.fromiter(forget.values(), np.int64, n))
+
+    @classmethod
+    def join(cls, parts: Sequence[Remembered], clock: int) -> Remembered:
+        """Put parts together, later times counting, without what ``clock`` has passed."""
+        keys = np.concatenate([part.keys for part in parts] or [np.empty(0, np.uint64)])
+        until = np.concatenate([part.until for part in parts] or [np.empty(0, np.int64)])
+        order = np.lexsort((until, keys))
+        keys, until = keys[order], until[order]
+        kept = np.append(keys[1:] != keys[:-1], True) if len(keys) else np.empty(0, bool)
+        kept &= until > clock
+        return cls(keys[kept], until[kept])
+
+    def to_bytes(self) -> bytes:
+        """Little-endian keys, then times."""
+        return self.keys.astype("<u8").tobytes() + self.until.astype("<i8").tobytes()
+
+    @classmethod
+    def from_bytes(cls, saved: bytes) -> Remembered:
+        """Read what `to_bytes` wrote."""
+        n = len(saved) // 16
+        return cls(
+            np.frombuffer(saved, "<u8", n).astype(np.uint64),
+            np.frombuffer(saved, "<i8", n, 8 * n).astype(np.int64),
+        )
+
+    def to_dict(self) -> dict[int, int]:
+        """Keys and times as plain data."""
+        return dict(zip(self.keys.tolist(), self.until.tolist(), strict=True))
+
+
+def request_key(request_id: str) -> int:
+    """Return what a closed request is known by."""
+    return hash_key(request_id)
+
+
 class ClosedRequests:
-    """Closed requests by id, each until it is to be forgotten (ms).
+    """Closed requests by `request_key`, each until it is to be forgotten (ms).
 
     ``changes`` collects what was set since the caller last cleared it.
     """
 
-    def __init__(self, forget: dict[str, int] | None = None) -> None:
-        self.changes: dict[str, int] = {}
+    def __init__(self, forget: Mapping[int, int] | None = None) -> None:
+        self.changes: dict[int, int] = {}
         self._forget = dict(forget or {})
-        self._queue = [(at, request_id) for request_id, at in self._forget.items()]
+        self._queue = [(at, key) for key, at in self._forget.items()]
         heapq.heapify(self._queue)
 
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._forget
+    def __contains__(self, key: int) -> bool:
+        return key in self._forget
 
-    def remember(self, request_id: str, until: int) -> None:
+    def remember(self, key: int, until: int) -> None:
         """Remember at least until ``until``."""
-        until = max(until, self._forget.get(request_id, 0))
-        self._forget[request_id] = self.changes[request_id] = until
-        heapq.heappush(self._queue, (until, request_id))
+        until = max(until, self._forget.get(key, 0))
+        self._forget[key] = self.changes[key] = until
+        heapq.heappush(self._queue, (until, key))
 
     def forget(self, clock: int) -> None:
         """Forget what is remembered no longer than ``clock``."""
         while self._queue and self._queue[0][0] <= clock:
-            _, request_id = heapq.heappop(self._queue)
-            if self._forget.get(request_id, clock + 1) <= clock:
-                del self._forget[request_id]
+            _, key = heapq.heappop(self._queue)
+            if self._forget.get(key, clock + 1) <= clock:
+                del self._forget[key]
 
-    def to_dict(self) -> dict[str, int]:
-        """Request ids and forget times, a copy."""
+    def to_dict(self) -> dict[int, int]:
+        """Keys and forget times, a copy."""
         return dict(self._forget)
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -18,8 +18,10 @@ from engine.policy import Policy
 from engine.registry import make_policy
 from streams.events import Control
 
-__all__ = ["EngineConfig", "Forgetting", "PolicyConfig", "RecommenderConfig"]
+__all__ = ["Aggregation", "EngineConfig", "Forgetting", "PolicyConfig", "RecommenderConfig"]
 
+Aggregation = Literal["earliest", "last", "max", "sum"]
+AGGREGATIONS = get_args(Aggregation)
 MAX_WEIGHT = 1e9
 MAX_WINDOW_SECONDS = 30 * 86400.0
 
@@ -64,17 +66,19 @@ class RecommenderConfig:
     kinds
         Weight of each kind of feedback; kinds not named are filtered.
     aggregation
-        ``earliest``: the first feedback in log order counts.
+        How several feedbacks on one slot make one reward, in log order: the ``earliest`` counts,
+        or the ``last``, or the ``max``, or their ``sum``.
     learn
         ``close`` learns every slot when its window closes; ``first`` learns a slot at its first
-        feedback and the silent ones at the close.
+        feedback and the silent ones at the close; that feedback being final, it takes
+        ``aggregation="earliest"``.
     """
 
     policy: str
     window_seconds: float = 600.0
     default_reward: float = 0.0
     kinds: dict[str, float] = field(default_factory=lambda: {"click": 1.0})
-    aggregation: Literal["earliest"] = "earliest"
+    aggregation: Aggregation = "earliest"
     learn: Literal["close", "first"] = "close"
 
     def __post_init__(self) -> None:
@@ -82,10 +86,15 @@ class RecommenderConfig:
             raise ConfigError(
                 f"window_seconds is {self.window_seconds}; give 0.001 to {MAX_WINDOW_SECONDS:.0f}"
             )
-        if self.aggregation != "earliest" or self.learn not in {"close", "first"}:
+        if self.aggregation not in AGGREGATIONS or self.learn not in {"close", "first"}:
             raise ConfigError(
                 f"aggregation is {self.aggregation!r} and learn is {self.learn!r}; "
-                "give 'earliest', and 'close' or 'first'"
+                f"give one of {list(AGGREGATIONS)}, and 'close' or 'first'"
+            )
+        if self.learn == "first" and self.aggregation != "earliest":
+            raise ConfigError(
+                f"learn is 'first' and aggregation is {self.aggregation!r}: a slot learned at its "
+                "first feedback takes no more; give aggregation='earliest' or learn='close'"
             )
         for name, number in {"default_reward": self.default_reward, **self.kinds}.items():
             if not math.isfinite(number) or abs(number) > MAX_WEIGHT:

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from engine.errors import ConfigError
 from engine.features import Schema
-from streams.agenda import Agenda, ClosedRequests, ConfigHistory, JoinPoint
+from streams.agenda import (
+    Agenda,
+    ClosedRequests,
+    ConfigHistory,
+    JoinPoint,
+    Remembered,
+    request_key,
+)
 from streams.config import EngineConfig, Forgetting
 from streams.counts import Counts
 from streams.errors import BadEventError
@@ -67,7 +74,7 @@ class Joiner:
         self._early: dict[str, dict[int, Early]] = {}  # by request id and offset
         self._agenda = Agenda()
         self._configs = ConfigHistory(start.offset, start.config)
-        self._skipped: dict[str, int] = {}
+        self._skipped: frozenset[int] = frozenset()
         self._schemas = _schemas(start.config)
         self._fixed = fixed
 
@@ -77,14 +84,14 @@ class Joiner:
         return self._agenda.next_deadline()
 
     @property
-    def closed(self) -> dict[str, int]:
-        """Closed requests still remembered, and until when (ms)."""
-        return self._closed.to_dict()
+    def closed(self) -> Remembered:
+        """Closed requests still remembered."""
+        return Remembered.of(self._closed.to_dict())
 
     @property
-    def remembered(self) -> dict[str, int]:
+    def remembered(self) -> Remembered:
         """Closed requests whose forget time was set since `mark_committed`, and that time."""
-        return self._closed.changes
+        return Remembered.of(self._closed.changes)
 
     def mark_committed(self) -> None:
         """Start ``remembered`` and ``dead`` anew."""
@@ -106,16 +113,16 @@ class Joiner:
                 held[_name(early.event)] += 1
         return {kind: n for kind, n in held.items() if n}
 
-    def skip(self, closed: dict[str, int]) -> None:
+    def skip(self, closed: Remembered) -> None:
         """Begin to fold again, passing over the requests that a commit holds as closed."""
-        self._skipped = closed
+        self._skipped = frozenset(closed.keys.tolist())
 
-    def resume(self, counts: Counts, closed: dict[str, int]) -> None:
+    def resume(self, counts: Counts, closed: Remembered) -> None:
         """End folding again: what it produced is dropped, the commit's own counts hold."""
-        self._skipped = {}
+        self._skipped = frozenset()
         self.counts = counts
         self.outcomes, self.dead, self.forgetting = [], [], None
-        self._closed = ClosedRequests(closed)
+        self._closed = ClosedRequests(closed.to_dict())
 
     def add(self, record: Record, event: Event | BadEventError) -> None:
         """Take in the next record; ``event`` is what its value decodes to."""
@@ -124,7 +131,7 @@ class Joiner:
         self.next_offset = record.offset + 1
         self.forgetting = None
         if isinstance(event, Impression | Feedback | Activation):
-            if event.request_id not in self._skipped:
+            if not self._skipped or request_key(event.request_id) not in self._skipped:
                 self._join(event, record)
             return
         name = "unknown" if isinstance(event, BadEventError) else _name(event)
@@ -149,7 +156,7 @@ class Joiner:
         request_id = window.impression.request_id
         del self._open[request_id]
         if window.forget > self.clock:
-            self._closed.remember(request_id, window.forget)
+            self._closed.remember(request_key(request_id), window.forget)
         if window.slots is None:
             self._mute(window, "filtered")
         elif window.recommender is not None:
@@ -189,8 +196,8 @@ class Joiner:
                 self.counts.settle(name, "duplicate")
             else:
                 self._apply(window, event, record.offset, held=False)
-        elif event.request_id in self._closed:
-            self._closed.remember(event.request_id, self._memory())
+        elif (key := request_key(event.request_id)) in self._closed:
+            self._closed.remember(key, self._memory())
             self.counts.settle(name, "duplicate" if isinstance(event, Impression) else "late")
         elif isinstance(event, Impression):
             self._open_window(event, record)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +19,11 @@ __all__ = ["DeadLetter", "Early", "Outcome", "Reply", "Window"]
 
 Floats = NDArray[np.float64]
 Reply = Feedback | Activation  # what may come of a slate
+_COMBINE: dict[str, Callable[[float, float], float]] = {
+    "last": lambda _, new: new,
+    "max": max,
+    "sum": operator.add,
+}
 
 
 class Outcome(NamedTuple):
@@ -87,6 +94,7 @@ class Window:
         "learned",
         "offset",
         "recommender",
+        "replies",
         "rewards",
         "rows",
         "settled",
@@ -113,7 +121,8 @@ class Window:
         self.deadline = 0
         self.forget = 0
         self.settled = False  # whether the impression has its fate
-        self.rewards: dict[int, float] = {}  # by slot: the first feedback's
+        self.rewards: dict[int, float] = {}  # by slot
+        self.replies: dict[int, int] = {}  # feedback that each reward is made of
         self.unlearned = 0  # feedback among them that is still pending
         self.learned: set[int] = set()
         self.events: set[str] = set()  # event ids seen
@@ -132,21 +141,27 @@ class Window:
         return self.recommender.window_ms
 
     def judge(self, feedback: Feedback) -> tuple[str, int]:
-        """Fate of a feedback and the slot it is about; when ``applied``, its reward is kept."""
+        """Fate of a feedback and the slot it is about; when ``applied``, it is in the reward."""
         if feedback.event_id in self.events:
             return "duplicate", -1
         self.events.add(feedback.event_id)
         slot = self._find_slot(feedback)
         if slot < 0 or (self.slots is not None and slot not in self.slots):
             return "not_shown", slot
-        kinds = self.recommender.kinds if self.recommender else {}
-        if feedback.kind not in kinds or slot in self.rewards:
+        recommender = self.recommender
+        if recommender is None or feedback.kind not in recommender.kinds:
             return "filtered", slot
-        self.rewards[slot] = kinds[feedback.kind] * feedback.value
+        value = recommender.kinds[feedback.kind] * feedback.value
+        if slot in self.rewards:
+            if recommender.aggregation == "earliest":
+                return "filtered", slot
+            value = _COMBINE[recommender.aggregation](self.rewards[slot], value)
+        self.rewards[slot] = value
+        self.replies[slot] = self.replies.get(slot, 0) + 1
         return "applied", slot
 
     def activate(self, activation: Activation) -> tuple[str, int]:
-        """Fate of an activation, and how many pending rewards are of slots it leaves out."""
+        """Fate of an activation, and how much pending feedback is on slots it leaves out."""
         if self.recommender is None or not self.impression.deferred:
             return "filtered", 0
         if self.slots is not None:
@@ -157,10 +172,11 @@ class Window:
             return "not_shown", 0
         self.slots = seen
         unseen = [slot for slot in self.rewards if slot not in seen]
+        dropped = sum([self.replies.pop(slot) for slot in unseen])
         for slot in unseen:
             del self.rewards[slot]
-        self.unlearned -= len(unseen)
-        return "applied", len(unseen)
+        self.unlearned -= dropped
+        return "applied", dropped
 
     def _find_slot(self, feedback: Feedback) -> int:
         slate = self.impression.slate

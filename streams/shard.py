@@ -13,12 +13,13 @@ from engine.batches import Outcomes
 from engine.drift import RewardWatch
 from engine.policy import Policy
 from engine.state import State
+from streams.agenda import JoinPoint, Remembered
 from streams.align import align_state
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import BadEventError, StoreError
 from streams.events import Control, Event, decode_event
-from streams.join import Joiner, JoinPoint
+from streams.join import Joiner
 from streams.log.base import EVENTS, EventLog, Record
 from streams.requests import Outcome
 
@@ -36,7 +37,7 @@ class Snapshot:
     clock: int
     config: EngineConfig
     counts: Counts
-    closed: Mapping[str, int]
+    closed: Remembered
     states: Mapping[str, State]
 
 
@@ -102,7 +103,7 @@ class Shard:
         shard = cls(snapshot.config)
         shard.states = dict(snapshot.states)
         shard.joiner = Joiner(snapshot.join_point)
-        shard.joiner.skip(dict(snapshot.closed))
+        shard.joiner.skip(snapshot.closed)
         while shard.joiner.next_offset < snapshot.next_offset:
             start = shard.joiner.next_offset
             records = list(poll(start, min(BATCH, snapshot.next_offset - start)))
@@ -114,7 +115,7 @@ class Shard:
                 )
             for record in records:
                 shard.joiner.add(record, _decode(record))
-        shard.joiner.resume(snapshot.counts, dict(snapshot.closed))
+        shard.joiner.resume(snapshot.counts, snapshot.closed)
         shard._check_restored(snapshot)
         return shard
 
@@ -222,10 +223,11 @@ def replay_log(
     log: EventLog,
     config: EngineConfig | None = None,
     *,
+    partition: int = 0,
     limit: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> Replayed:
-    """Fold a whole log in one pass: to the live state, bit for bit, when nothing is given.
+    """Fold a whole partition in one pass: to its live state, bit for bit, under its own settings.
 
     Parameters
     ----------
@@ -242,7 +244,7 @@ def replay_log(
         When the log cannot be read.
     """
     shard = Shard(config, fixed=config is not None)
-    while records := log.poll(EVENTS, shard.next_offset, limit):
+    while records := log.poll(EVENTS, shard.next_offset, limit, partition):
         shard.fold(records)
         shard.mark_committed()
         if progress is not None:

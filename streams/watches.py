@@ -24,7 +24,7 @@ def make_watches(config: EngineConfig) -> dict[str, RewardWatch]:
     }
 
 
-def log_drift(log: EventLog, watches: Mapping[str, RewardWatch]) -> None:
+def log_drift(log: EventLog, partition: int, watches: Mapping[str, RewardWatch]) -> None:
     """Log what policies whose rewards fell shall forget; it is done when it is read back.
 
     Raises
@@ -38,6 +38,6 @@ def log_drift(log: EventLog, watches: Mapping[str, RewardWatch]) -> None:
         halvings = watch.drift.halvings if watch.drift.action == "decay" else 0
         forgetting = Forgetting(policy=name, halvings=halvings, cause=watch.drift.detector)
         record = forgetting.to_control(log.now_ms())
-        log.append(EVENTS, [("control", encode_event(record))])
+        log.append(EVENTS, [("control", encode_event(record))], partition)
         watch.told = True
         logger.warning("rewards of policy %r fell: %s is logged", name, record.change)

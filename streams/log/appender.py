@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.errors import LogError
-from streams.log.base import EventLog, check_topic
+from streams.log.base import EventLog, Place, check_topic
 
 __all__ = ["Appender"]
 
@@ -26,7 +26,7 @@ def _running() -> Future[Any]:
 class _Request:
     topic: str
     entries: list[tuple[str, bytes]]
-    offsets: Future[list[int]] = field(default_factory=_running)
+    places: Future[list[Place]] = field(default_factory=_running)
 
 
 class Appender:
@@ -58,8 +58,8 @@ class Appender:
         """Records submitted and not yet appended."""
         return self._size
 
-    def submit(self, topic: str, key: str, value: bytes) -> Future[int]:
-        """Append one record; the future gives its offset once it is committed.
+    def submit(self, topic: str, key: str, value: bytes) -> Future[Place]:
+        """Append one record; the future gives its place once it is committed.
 
         Raises
         ------
@@ -67,19 +67,19 @@ class Appender:
             When the queue is full or the appender closed; the future raises it when the
             commit failed (nothing was appended).
         """
-        offset: Future[int] = _running()
+        place: Future[Place] = _running()
 
-        def pass_on(offsets: Future[list[int]]) -> None:
-            failure = offsets.exception()
+        def pass_on(places: Future[list[Place]]) -> None:
+            failure = places.exception()
             if failure is not None:
-                offset.set_exception(failure)
+                place.set_exception(failure)
             else:
-                offset.set_result(offsets.result()[0])
+                place.set_result(places.result()[0])
 
         self.submit_many(topic, [(key, value)]).add_done_callback(pass_on)
-        return offset
+        return place
 
-    def submit_many(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> Future[list[int]]:
+    def submit_many(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> Future[list[Place]]:
         """Append records all or none; errors as in `submit`."""
         request = _Request(check_topic(topic), list(entries))
         with self._changed:
@@ -93,7 +93,7 @@ class Appender:
             self._waiting.append(request)
             self._size += len(request.entries)
             self._changed.notify()
-        return request.offsets
+        return request.places
 
     def close(self) -> None:
         """Append what waits, then stop."""
@@ -122,18 +122,18 @@ class Appender:
     def _commit(self, batch: list[_Request]) -> None:
         entries = [entry for request in batch for entry in request.entries]
         try:
-            offsets = self._log.append(batch[0].topic, entries)
+            places = self._log.append(batch[0].topic, entries)
         except Exception as error:  # whatever fails, every caller hears of it
             failure = error if isinstance(error, LogError) else LogError(f"cannot append: {error}")
             self._done(len(entries))
             for request in batch:
-                request.offsets.set_exception(failure)
+                request.places.set_exception(failure)
             return
         self._done(len(entries))
         start = 0
         for request in batch:
             stop = start + len(request.entries)
-            request.offsets.set_result(offsets[start:stop])
+            request.places.set_result(places[start:stop])
             start = stop
 
     def _done(self, size: int) -> None:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 
 from streams.errors import LogError
-from streams.log.base import TOPICS, Record, check_topic
+from streams.log.base import CATALOGUE, TOPICS, Place, Record, check_topic, choose_partition
 
 __all__ = ["MemoryLog"]
 
@@ -19,12 +19,16 @@ class MemoryLog:
     ----------
     now_ms
         First reading of the clock, which stands still until ``time_ms`` is set.
+    partitions
+        Number of partitions of every topic but the catalogue.
     """
 
-    def __init__(self, now_ms: int = 0) -> None:
+    def __init__(self, now_ms: int = 0, *, partitions: int = 1) -> None:
         self.time_ms = now_ms
-        self.identity = uuid.uuid4().hex
-        self._records: dict[str, list[Record]] = {topic: [] for topic in TOPICS}
+        self._identity = uuid.uuid4().hex
+        self._records: dict[str, list[list[Record]]] = {
+            topic: [[] for _ in range(1 if topic == CATALOGUE else partitions)] for topic in TOPICS
+        }
         self._lock = threading.Lock()
         self._closed = False
 
@@ -32,40 +36,63 @@ class MemoryLog:
     def of(cls, topic: str, records: Iterable[Record]) -> MemoryLog:
         """Make a log of records that are stamped already, their offsets 0, 1, 2, …."""
         log = cls()
-        log._records[check_topic(topic)] = list(records)
+        log._records[check_topic(topic)] = [list(records)]
         return log
+
+    def topic_id(self, topic: str) -> str:
+        """Return a name drawn when the log was made."""
+        check_topic(topic)
+        return self._identity
+
+    def partitions(self, topic: str) -> int:
+        """Return the number of partitions."""
+        return len(self._records[check_topic(topic)])
 
     def now_ms(self) -> int:
         """Return ``time_ms``."""
         return self.time_ms
 
-    def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
-        """Append ``(key, value)`` pairs at the clock's time; returns their offsets."""
+    def append(
+        self, topic: str, entries: Sequence[tuple[str, bytes]], partition: int | None = None
+    ) -> list[Place]:
+        """Append ``(key, value)`` pairs at the clock's time; returns where they stand."""
+        places = []
         with self._lock:
-            records = self._open(topic)
-            stamp = max(self.time_ms, records[-1].stamp) if records else self.time_ms
-            start = len(records)
-            records.extend(
-                Record(offset, stamp, key, value)
-                for offset, (key, value) in enumerate(entries, start=start)
-            )
-            return list(range(start, len(records)))
+            for key, value in entries:
+                number = partition
+                if number is None:
+                    number = choose_partition(key, len(self._records[check_topic(topic)]))
+                records = self._of(topic, number)
+                stamp = max(self.time_ms, records[-1].stamp) if records else self.time_ms
+                places.append(Place(number, len(records)))
+                records.append(Record(len(records), stamp, key, value))
+            self._of(topic, 0)
+        return places
 
-    def poll(self, topic: str, offset: int, limit: int) -> list[Record]:
+    def poll(self, topic: str, offset: int, limit: int, partition: int = 0) -> list[Record]:
         """Up to ``limit`` records from ``offset`` on."""
         with self._lock:
-            return self._open(topic)[max(offset, 0) : max(offset, 0) + limit]
+            return self._of(topic, partition)[max(offset, 0) : max(offset, 0) + limit]
 
-    def end(self, topic: str) -> int:
+    def begin(self, topic: str, partition: int = 0) -> int:
+        """Return 0: all is kept."""
+        with self._lock:
+            self._of(topic, partition)
+        return 0
+
+    def end(self, topic: str, partition: int = 0) -> int:
         """Offset the next record will get."""
         with self._lock:
-            return len(self._open(topic))
+            return len(self._of(topic, partition))
 
     def close(self) -> None:
         """Refuse further use."""
         self._closed = True
 
-    def _open(self, topic: str) -> list[Record]:
+    def _of(self, topic: str, partition: int) -> list[Record]:
         if self._closed:
             raise LogError("the log is closed; open another")
-        return self._records[check_topic(topic)]
+        held = self._records[check_topic(topic)]
+        if not 0 <= partition < len(held):
+            raise LogError(f"partition is {partition}; {topic} has {len(held)}, from 0")
+        return held[partition]

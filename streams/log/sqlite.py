@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 from streams.errors import LogError
-from streams.log.base import TOPICS, Record, check_topic
+from streams.log.base import CATALOGUE, EVENTS, Place, Record, check_topic
 
 __all__ = ["SqliteLog"]
 
 FORMAT = 1
+TOPICS = (EVENTS, CATALOGUE)  # with one partition every model learns where it joins
 CHECKPOINT_SECONDS = 0.5
 TRUNCATE_BYTES = 64 << 20  # a write-ahead file past this is cut back, not only copied
 
@@ -72,7 +73,7 @@ class SqliteLog:
                 if self._writer is not None:
                     _create(self._writer)
                 self._reader = self._connect()
-                self.identity = _identify(self._reader)
+                self._identity = _identify(self._reader)
         except LogError:
             self.close()
             raise
@@ -81,15 +82,26 @@ class SqliteLog:
         """Milliseconds since the epoch, by the system's clock."""
         return time.time_ns() // 1_000_000
 
-    def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
-        """Append ``(key, value)`` pairs in one transaction; returns their offsets.
+    def topic_id(self, topic: str) -> str:
+        """Return the name drawn when the file was created."""
+        check_topic(topic)
+        return self._identity
+
+    def partitions(self, topic: str) -> int:
+        """Return 1 for what the file holds, 0 for other topics."""
+        return int(check_topic(topic) in TOPICS)
+
+    def append(
+        self, topic: str, entries: Sequence[tuple[str, bytes]], partition: int | None = None
+    ) -> list[Place]:
+        """Append ``(key, value)`` pairs in one transaction; returns where they stand.
 
         Raises
         ------
         LogError
             When nothing was appended: the file stayed locked, the disk is full, …
         """
-        check_topic(topic)
+        self._check(topic, partition or 0)
         if self._writer is None:
             raise LogError(f"log {self.path} was opened read-only; open it for writing to append")
         with self._write_lock, self._wrapped("append to"), _transaction(self._writer) as writer:
@@ -101,21 +113,26 @@ class SqliteLog:
             ]
             writer.executemany(f"INSERT INTO {topic} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
         self._start_checkpoints()
-        return list(range(offset, offset + len(rows)))
+        return [Place(0, number) for number in range(offset, offset + len(rows))]
 
-    def poll(self, topic: str, offset: int, limit: int) -> list[Record]:
+    def poll(self, topic: str, offset: int, limit: int, partition: int = 0) -> list[Record]:
         """Up to ``limit`` records from ``offset`` on."""
         query = (
-            f"SELECT offset, stamp, key, value FROM {check_topic(topic)} "  # noqa: S608
+            f"SELECT offset, stamp, key, value FROM {self._check(topic, partition)} "  # noqa: S608
             "WHERE offset >= ? ORDER BY offset LIMIT ?"
         )
         with self._read_lock, self._wrapped("read"):
             return [Record(*row) for row in self._reader.execute(query, (offset, limit))]
 
-    def end(self, topic: str) -> int:
+    def begin(self, topic: str, partition: int = 0) -> int:
+        """Return 0: all is kept."""
+        self._check(topic, partition)
+        return 0
+
+    def end(self, topic: str, partition: int = 0) -> int:
         """Offset the next record will get."""
         with self._read_lock, self._wrapped("read"):
-            return _tail(self._reader, check_topic(topic))[0]
+            return _tail(self._reader, self._check(topic, partition))[0]
 
     def close(self) -> None:
         """Stop checkpoints and close the file."""
@@ -125,6 +142,14 @@ class SqliteLog:
         with self._write_lock, self._read_lock:
             for connection in self._connections:
                 connection.close()
+
+    def _check(self, topic: str, partition: int) -> str:
+        if check_topic(topic) not in TOPICS or partition != 0:
+            raise LogError(
+                f"log {self.path} holds partition 0 of {', '.join(TOPICS)}, "
+                f"not {topic}-{partition}; use Kafka for more"
+            )
+        return topic
 
     def _connect(self) -> sqlite3.Connection:
         mode = "ro" if self.read_only else "rwc"

@@ -106,7 +106,12 @@ def random_config(rng: random.Random) -> EngineConfig:
                 policy=f"policy-{name}",
                 window_seconds=rng.choice([0.001, 20, 100]),
                 default_reward=rng.choice([0, -0.5]),
-                learn=rng.choice(["close", "first"]),
+                **rng.choice(
+                    [
+                        {"learn": "first"},
+                        *({"aggregation": each} for each in ("earliest", "last", "max", "sum")),
+                    ]
+                ),
             )
             for name in names
         },

@@ -39,7 +39,7 @@ def test_each_caller_gets_the_offset_of_its_record(tmp_path):
     appender = Appender(log)
 
     def submit(number: int) -> tuple[int, int]:
-        return number, appender.submit(EVENTS, "k", b"%d" % number).result(10)
+        return number, appender.submit(EVENTS, "k", b"%d" % number).result(10).offset
 
     with ThreadPoolExecutor(8) as pool:
         placed = dict(pool.map(submit, range(500)))
@@ -59,8 +59,8 @@ def test_what_waits_is_committed_together_topics_apart():
     futures += [appender.submit(CATALOGUE, "", b"y")]
     many = appender.submit_many(EVENTS, [("", b"z")] * 6)  # more than a batch: still whole
     log.gate.set()
-    assert [future.result(10) for future in futures] == [0, 1, 2, 3, 4, 5, 0]
-    assert many.result(10) == [6, 7, 8, 9, 10, 11]
+    assert [future.result(10).offset for future in futures] == [0, 1, 2, 3, 4, 5, 0]
+    assert [place.offset for place in many.result(10)] == [6, 7, 8, 9, 10, 11]
     assert log.sizes == [1, 4, 1, 1, 6]
     assert appender.waiting == 0
     appender.close()
@@ -73,8 +73,8 @@ def test_a_full_queue_refuses_at_once():
     with pytest.raises(LogError, match="try again later"):
         appender.submit(EVENTS, "", b"y")
     log.gate.set()
-    assert [future.result(10) for future in held] == [0, 1, 2]
-    assert appender.submit(EVENTS, "", b"y").result(10) == 3
+    assert [future.result(10).offset for future in held] == [0, 1, 2]
+    assert appender.submit(EVENTS, "", b"y").result(10).offset == 3
     appender.close()
 
 
@@ -85,11 +85,11 @@ def test_a_failed_commit_reaches_all_its_callers_and_the_next_goes_on():
     assert log.entered.wait(10)
     failing = [appender.submit(EVENTS, "", value) for value in (b"ok", b"bad")]
     log.gate.set()
-    assert first.result(10) == 0
+    assert first.result(10).offset == 0
     for future in failing:
         with pytest.raises(LogError, match="disk full"):
             future.result(10)
-    assert appender.submit(EVENTS, "", b"ok").result(10) == 1
+    assert appender.submit(EVENTS, "", b"ok").result(10).offset == 1
     appender.close()
 
 
@@ -97,7 +97,7 @@ def test_foreign_failures_become_ours():
     appender = Appender(MemoryLog())
     with pytest.raises(LogError, match="cannot append"):
         appender.submit_many(EVENTS, [("only a key",)]).result(10)
-    assert appender.submit(EVENTS, "", b"x").result(10) == 0
+    assert appender.submit(EVENTS, "", b"x").result(10).offset == 0
     appender.close()
 
 
@@ -109,7 +109,7 @@ def test_close_appends_what_waits_and_refuses_more():
     closer.start()
     log.gate.set()
     closer.join(10)
-    assert [future.result(0) for future in futures] == list(range(5))
+    assert [future.result(0).offset for future in futures] == list(range(5))
     with pytest.raises(LogError, match="closed"):
         appender.submit(EVENTS, "", b"y")
 
@@ -120,7 +120,7 @@ def test_giving_up_does_not_cancel_an_append():
     future = appender.submit(EVENTS, "", b"x")
     assert not future.cancel()
     log.gate.set()
-    assert future.result(10) == 0
+    assert future.result(10).offset == 0
     appender.close()
 
 
@@ -133,7 +133,7 @@ number = 0
 while True:
     futures = [appender.submit("events", "", b"%d" % (number + i)) for i in range(20)]
     for future in futures:
-        print(future.result(), number, flush=True)
+        print(future.result().offset, number, flush=True)
         number += 1
 """
 
@@ -154,5 +154,5 @@ def test_every_offset_given_survives_a_kill(tmp_path, root, lines):
     for offset, number in whole:
         assert records[int(offset)].value == number
     assert len(whole) >= lines
-    assert log.append(EVENTS, [("", b"after")]) == [len(records)]
+    assert log.append(EVENTS, [("", b"after")]) == [(0, len(records))]
     log.close()

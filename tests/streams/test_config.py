@@ -47,7 +47,7 @@ def test_the_state_hash_changes_with_what_state_depends_on(other, changed):
         ({"default_reward": float("inf")}, "default_reward is inf"),
         ({"kinds": {"buy": 1e10}}, "buy is 1"),
         ({"learn": "never"}, "'never'"),
-        ({"aggregation": "sum"}, "'sum'"),
+        ({"aggregation": "mean"}, "'mean'"),
     ],
 )
 def test_a_recommender_that_cannot_work_is_refused(fields, told):

@@ -1,8 +1,12 @@
 """Every fate a record can have, and what is learned from the rest."""
 
+from dataclasses import replace
+
 import pytest
 from msgspec import structs
 
+from engine.errors import ConfigError
+from streams.config import RecommenderConfig
 from streams.events import Activation, Item, ShownItem, Tick
 from streams.log.base import Record
 from tests.streams.cases import DEVICE, HOUR, START, Bench, click, impression, settings
@@ -64,7 +68,7 @@ def test_a_request_is_remembered_for_a_minute_after_its_window(bench):
     assert bench.fates("feedback") == {"consumed": 2, "late": 2}
     bench.at(1000, click("r", "a", "e3"))  # forgotten: as if it never was
     assert bench.fates("feedback") == {"consumed": 3, "late": 2, "pending": 1}
-    assert bench.joiner.closed == {}
+    assert bench.joiner.closed.to_dict() == {}
 
 
 @pytest.mark.parametrize(
@@ -337,3 +341,35 @@ def test_the_last_reaction_of_a_deferred_slate_counts_activated_slots_alone(lear
     bench.at(3, click("r", "c", "e3")).tick(30)
     assert {outcome.last for outcome in bench.joiner.outcomes} == {0}
     assert sorted(slot for o in bench.joiner.outcomes for slot in o.slots) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "reward"), [("earliest", 1.0), ("last", 2.5), ("max", 5.0), ("sum", 8.5)]
+)
+def test_several_feedbacks_make_one_reward(aggregation, reward):
+    config = settings(HOUR)
+    told = replace(config.recommenders["default"], aggregation=aggregation)
+    bench = Bench(replace(config, recommenders={"default": told})).at(0, impression("r"))
+    bench.at(1, click("r", "a", "e1")).at(2, click("r", "a", "e2", kind="buy"))
+    bench.at(3, click("r", "a", "e3", kind="buy", value=0.5)).at(4, click("r", "a", "e3"))
+    bench.tick(30)
+    assert bench.rewards() == [("a", reward), ("b", 0.0)]
+    taken = {"earliest": {"applied": 1, "filtered": 2}}.get(aggregation, {"applied": 3})
+    assert bench.fates("feedback") == {"consumed": 4, "duplicate": 1, **taken}
+
+
+def test_all_feedback_on_a_slot_nobody_saw_is_not_shown():
+    config = settings(HOUR)
+    told = replace(config.recommenders["default"], aggregation="sum")
+    bench = Bench(replace(config, recommenders={"default": told}))
+    bench.at(0, impression("r", deferred=True))
+    bench.at(1, click("r", "a", "e1")).at(2, click("r", "a", "e2")).at(3, click("r", "b", "e3"))
+    bench.at(4, Activation(ts=0, request_id="r", slots=(1,)))
+    assert bench.fates("feedback") == {"consumed": 3, "not_shown": 2, "pending": 1}
+    bench.tick(30)
+    assert bench.rewards() == [("b", 1.0)]
+
+
+def test_a_slot_learned_at_its_first_feedback_cannot_add_up_more():
+    with pytest.raises(ConfigError, match="earliest"):
+        RecommenderConfig(policy="main", learn="first", aggregation="sum")

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from streams.agenda import Remembered
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import BadEventError
@@ -27,7 +28,7 @@ def position(joiner: Joiner) -> tuple:
         joiner.next_offset,
         joiner.clock,
         joiner.counts.to_dict(),
-        dict(joiner.closed),
+        joiner.closed.to_dict(),
         joiner.config,
     )
 
@@ -35,10 +36,10 @@ def position(joiner: Joiner) -> tuple:
 def restored(stored: tuple, records: list[Record]) -> Joiner:
     start, next_offset, clock, counts, closed, config = stored
     joiner = Joiner(start)
-    joiner.skip(closed)
+    joiner.skip(Remembered.of(closed))
     for record in records[start.offset : next_offset]:
         joiner.add(record, decoded(record))
-    joiner.resume(Counts(counts), closed)
+    joiner.resume(Counts(counts), Remembered.of(closed))
     assert (joiner.clock, joiner.config, joiner.next_offset) == (clock, config, next_offset)
     assert joiner.pending() == joiner.counts.pending
     return joiner

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event as hooks
 
+from streams.agenda import Remembered
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.dead import read_dead_letters
@@ -32,7 +33,7 @@ def commit(offset: int, *, base: bool = False, **fields: object) -> Commit:
         "counts": Counts({"tick": {"consumed": offset, "applied": offset}}),
         "config": settings(HOUR),
         "bodies": {"main": b"%d" % offset},
-        "remembered": {},
+        "remembered": Remembered.of({}),
         "dead": [],
         **fields,
     }
@@ -45,9 +46,9 @@ def letter(offset: int, detail: str = "bad") -> DeadLetter:
 
 def test_a_new_shard_starts_at_nothing(store):
     position = store.claim("events", 0, "log")
-    assert position == replace(Position.fresh("events", 0, "log"), epoch=1)
+    assert position == replace(Position.fresh("events", 0, "log", 1), epoch=1)
     saved = store.load(position)
-    assert (saved.base, saved.deltas, saved.closed) == ({}, [], {})
+    assert (saved.base, saved.deltas, saved.closed.to_dict()) == ({}, [], {})
 
 
 def test_what_was_committed_is_claimed_again(store):
@@ -61,10 +62,10 @@ def test_what_was_committed_is_claimed_again(store):
 
 def test_partitions_do_not_meet(store):
     first, second = (store.claim("events", part, "log") for part in (0, 1))
-    store.commit(first, commit(3, remembered={"r": 99}))
-    store.commit(second, commit(4, base=True, remembered={"r": 77}))
+    store.commit(first, commit(3, remembered=Remembered.of({114: 99})))
+    store.commit(second, commit(4, base=True, remembered=Remembered.of({114: 77})))
     saved = [store.load(store.claim("events", part, "log")) for part in (0, 1)]
-    assert [s.closed for s in saved] == [{"r": 99}, {"r": 77}]
+    assert [s.closed.to_dict() for s in saved] == [{114: 99}, {114: 77}]
     assert [(s.base, len(s.deltas)) for s in saved] == [({}, 1), ({"main": b"4"}, 0)]
 
 
@@ -72,9 +73,9 @@ def test_an_earlier_claim_is_fenced_and_writes_nothing(store, tmp_path):
     zombie = store.claim("events", 0, "log")
     owner = store.claim("events", 0, "log")
     with pytest.raises(FencedError, match="another learner"):
-        store.commit(zombie, commit(5, remembered={"r": 999}, dead=[letter(1)]))
+        store.commit(zombie, commit(5, remembered=Remembered.of({114: 999}), dead=[letter(1)]))
     assert store.load(owner).deltas == []
-    assert store.load(owner).closed == {}
+    assert store.load(owner).closed.to_dict() == {}
     assert read_dead_letters(tmp_path / "state.db", 100) == []
     owner = store.commit(owner, commit(5))
     with pytest.raises(FencedError):
@@ -97,9 +98,9 @@ def test_a_failure_in_the_middle_writes_nothing(store):
 
     hooks.listen(store._engine, "before_cursor_execute", fail)
     with pytest.raises(StoreError, match="disk full"):
-        store.commit(position, commit(5, remembered={"r": 99}, dead=[letter(1)]))
+        store.commit(position, commit(5, remembered=Remembered.of({114: 99}), dead=[letter(1)]))
     hooks.remove(store._engine, "before_cursor_execute", fail)
-    assert store.load(position).closed == {}
+    assert store.load(position).closed.to_dict() == {}
     assert store.commit(position, commit(5, dead=[letter(1)])).seq == 1
 
 
@@ -128,12 +129,12 @@ def test_a_base_is_wanted_when_deltas_outgrew_it(store):
 
 def test_closed_requests_are_updated_and_forgotten(store):
     position = store.claim("events", 0, "log")
-    position = store.commit(position, commit(1, remembered={"a": 15, "b": 25, "c": 5}))
-    assert store.load(position).closed == {"a": 15, "b": 25}
-    position = store.commit(position, commit(2, remembered={"a": 40}))
-    assert store.load(position).closed == {"a": 40, "b": 25}
+    position = store.commit(position, commit(1, remembered=Remembered.of({97: 15, 98: 25, 99: 5})))
+    assert store.load(position).closed.to_dict() == {97: 15, 98: 25}
+    position = store.commit(position, commit(2, remembered=Remembered.of({97: 40})))
+    assert store.load(position).closed.to_dict() == {97: 40, 98: 25}
     position = store.commit(position, commit(3))
-    assert store.load(position).closed == {"a": 40}
+    assert store.load(position).closed.to_dict() == {97: 40}
 
 
 def test_dead_letters_are_kept_once_by_their_source(store, tmp_path):
@@ -152,7 +153,7 @@ def test_dead_letters_are_kept_once_by_their_source(store, tmp_path):
 
 def test_state_of_another_log_is_refused(store):
     store.claim("events", 0, "log")
-    with pytest.raises(StoreError, match="this log is another"):
+    with pytest.raises(StoreError, match="has id another now"):
         store.claim("events", 0, "another")
 
 
