@@ -112,7 +112,7 @@ def test_a_suspended_node_answers_again_when_it_resumes(make_cluster):
     cluster = make_cluster()
     port = int(cluster.bootstrap.rpartition(":")[2])
     cluster.suspend(1)
-    assert not answers(port)
+    assert not answers(port, seconds=0.5)
     cluster.resume(1)
     assert answers(port)
 
@@ -173,7 +173,7 @@ def test_in_the_foreground_until_interrupted(kafka, root):
         assert answers(port)
         program.send_signal(signal.SIGINT)
         assert program.wait(60) == 0
-    assert not answers(port)
+    assert not answers(port, seconds=0.5)
 
 
 @pytest.mark.parametrize(
