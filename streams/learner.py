@@ -166,9 +166,9 @@ class Learner:
     def tick(self) -> bool:
         """Append a tick when only the clock is missing for a window to close.
 
-        That is: the log held nothing more at the last step, windows are open, and the first of them is 0.1 s past
-        its deadline by the log's own clock: traffic mostly closes it before. Returns whether a
-        tick was appended.
+        That is: the log held nothing more at the last step, windows are open, and the first of
+        them is 0.1 s past its deadline by the log's own clock: traffic mostly closes it before.
+        Returns whether a tick was appended.
         """
         deadline = self._shard.joiner.next_deadline
         now = self._log.now_ms()
