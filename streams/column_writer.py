@@ -245,6 +245,7 @@ class ColumnWriter:
             z=_lay(sink.z[:z_used], self._z),
             errors=self._errors,
             controls=self._controls,
+            unsure=len(self._put),
         )
 
     def _hash_put(self, data: Bytes) -> None:
