@@ -554,7 +554,7 @@ def scan_events(
     x, z
         Rows.
     marks
-        ``(features + columns,)`` zeros.
+        ``(features,)`` zeros.
     used
         ``(6,)`` zeros; afterwards slots, x, z and seen slots written, turns, and records done.
         Fewer than given are done when a column is full or a control record came.

@@ -325,6 +325,9 @@ TRICKY = [
     json.dumps({**SEEN, "context": {str(i): 1 for i in range(1001)}}).encode(),
     json.dumps({**SEEN, "context": {"u": {str(i): 1 for i in range(1001)}}}).encode(),
     json.dumps(SEEN).encode()[:-1] + b',"context":{"hour":1,"hour":2}}',
+    json.dumps(SEEN).encode()[:-1] + b',"context":{"hour":1,"hour":null}}',
+    json.dumps(SEEN).encode()[:-1] + b',"context":{"device":"ios","device":"web"}}',
+    json.dumps(SEEN).encode()[:-1] + b',"context":{"taste":{"1":1},"taste":{"2":2}}}',
     json.dumps(SEEN).encode()[:-1] + b',"context":{"unknown":1,"unknown":2}}',
     json.dumps(SEEN).encode()[:-1] + b',"context":{"taste":{"1":1,"1":2}}}',
     json.dumps(SEEN).encode()[:-1] + b',"context":{"taste":{"2":1},"other":{"2":2}}}',
@@ -343,6 +346,13 @@ def test_tricky_records():
     check(TRICKY[::-1])
     for value in TRICKY:
         check([value])
+
+
+def test_a_record_ends_where_it_ends():
+    """What follows in memory may look like its rest."""
+    for event in base_records(random.Random(1)):
+        value = json.dumps(event).encode()
+        check([piece for at in range(len(value)) for piece in (value[:at], value[at:])])
 
 
 def base_records(rng):
