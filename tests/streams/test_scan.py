@@ -10,13 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+from numba.core.sigutils import normalize_signature
 
+from engine.kernels.hashing import hash_spans
+from engine.kernels.record_batch import walk_records
+from engine.kernels.scan_events import scan_events
 from streams.column_plan import ColumnPlan
 from streams.columns import CONTROL, FEEDBACK, IMPRESSION, RecordSpans
 from streams.config import EngineConfig, PolicyConfig, RecommenderConfig
 from streams.events import Activation, Feedback, Impression, ShownItem, Tick, encode_event
 from streams.log.base import Record
-from streams.scan import decode_columns, decode_columns_plainly
+from streams.scan import decode_columns, decode_columns_plainly, warm_up_columns
 from tests.streams.cases import settings
 from tests.streams.described import describe
 
@@ -285,6 +289,39 @@ def test_numbers_and_names_in_every_spelling():
     check([value.encode() for value in values])
 
 
+def test_texts_beyond_ascii_are_scanned_when_they_are_utf_8():
+    told = {**SEEN, "request_id": "é-漢字-😀", "user_id": "ÿ" * 128}
+    told |= {"recommender": "home", "context": {"device": "ios", "où": "là", "hour": 1}}
+    values = [json.dumps(told, ensure_ascii=False).encode()]
+    values.append(json.dumps({**CLICK, "kind": "\ud7ff\ue000\uffff"}, ensure_ascii=False).encode())
+    assert check(values) == 0
+    city = settings({"type": "categorical", "name": "ville", "values": ["Orléans", "東京"]})
+    event = {**SEEN, "recommender": "default", "context": {"ville": "東京"}}
+    plan, records = ColumnPlan.of(city), spans([json.dumps(event, ensure_ascii=False).encode()])
+    columns = decode_columns(plan, records)
+    assert (columns.unsure, columns.x.tolist()) == (0, [1.0, 0.0, 1.0])
+    assert check([records.value(0)], plan) == 0
+
+
+def test_utf_8_is_checked_to_the_byte():
+    edges = (
+        b'\x00a\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xec\xed\xef\xf0\xf3\xf4\xf5\xff"'
+    )
+    rng = random.Random(4)
+    texts = [bytes(rng.choices(edges, k=rng.randint(1, 5))) for _ in range(4000)]
+    texts += [
+        bytes([first, second, 0xBF, 0xBF][:n])
+        for n in (1, 2, 3, 4)
+        for first in range(128, 256)
+        for second in edges
+    ]
+    told = {name: value for name, value in CLICK.items() if name != "event_id"}
+    start = json.dumps(told).encode()[:-1] + b',"event_id":"'
+    # After seven letters a text goes on in the next word.
+    values = [start + b"x" * rng.randrange(9) + text + b'"}' for text in texts]
+    assert check(values) < len(values)
+
+
 TRICKY = [
     b"",
     b"{}",
@@ -457,3 +494,12 @@ def test_data_that_is_not_padded_is_scanned_as_well():
     assert columns.unsure == 0
     assert columns.kind.tolist() == [4, 4, 4]
     assert np.array_equal(columns.value_start, records.start)
+
+
+def test_warming_up_compiles_all_that_is_called_later():
+    warm_up_columns()
+    for kernel in (scan_events, hash_spans, walk_records):
+        stated, _ = normalize_signature(kernel.ahead)
+        assert kernel.signatures == [stated]
+    check([json.dumps(event).encode() for event in base_records(random.Random(1))] + TRICKY)
+    assert all(len(kernel.signatures) == 1 for kernel in (scan_events, hash_spans, walk_records))
