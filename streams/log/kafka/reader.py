@@ -25,10 +25,12 @@ __all__ = ["Reader"]
 logger = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 100  # a partition added or sought waits so long for what the broker holds back
-FETCH_BYTES = 1 << 20
+FETCH_BYTES = 512 << 10  # compressed, of one partition at once
+STEPS_MS = (0, 1, 2, 5, 10, 20)  # kafka-python may sleep through a whole step
 ROUND = 500  # batches (or records, one by one) taken over at once, at most
 FORGET_SECONDS = 60.0  # a partition nobody polls is read no more
 END_SECONDS = 0.2  # an end may be so old
+QUIET_SECONDS = 0.002  # after nothing came, nobody asks for so long
 
 
 class Reader:
@@ -50,6 +52,7 @@ class Reader:
         self._ends_at = 0.0
         self._noting = threading.Lock()  # who appends waits for no one who polls
         self._noted: dict[int, int] = {}
+        self._quiet_until = 0.0
         self._mean = 500.0
         self._consumer: Any = None
         self._identity = ""
@@ -82,7 +85,8 @@ class Reader:
             if slot.failure is not None and not slot.chunks:
                 raise slot.failure
             records = slot.take(limit)
-            self._regulate()
+            if records:
+                self._regulate()
             return records
 
     def end(self, partition: int) -> int:
@@ -130,6 +134,7 @@ class Reader:
             self._consumer.assign([self._key(slot) for slot in self._slots.values()])
             for slot in self._slots.values():
                 if slot.offset < 0:
+                    slot.paused = True
                     self._consumer.pause(self._key(slot))
                     self._consumer.seek(self._key(slot), 0)
 
@@ -141,28 +146,26 @@ class Reader:
         with wrapped(f"read {self._name}"):
             self._consumer.seek(self._key(slot), slot.offset)
             self._consumer.resume(self._key(slot))
+        slot.paused = False
 
     def _regulate(self) -> None:
         full = self.buffered_bytes >= self._config.total_bytes
-        paused = self._consumer.paused()
         for slot in self._slots.values():
-            key = self._key(slot)
             wait = slot.failure is not None or slot.size >= self._config.partition_bytes
             wait = wait or slot.offset < 0 or (full and slot.size > 0)
-            if wait and key not in paused:
-                self._consumer.pause(key)
-            elif key in paused and not wait:
-                self._consumer.resume(key)
+            if wait != slot.paused:
+                slot.paused = wait
+                change = self._consumer.pause if wait else self._consumer.resume
+                change(self._key(slot))
 
     # ---- fetching ----------------------------------------------------------------------------
 
     def _fetch(self, slot: Slot) -> None:
-        self._take_over(0)
-        if slot.chunks or slot.failure:
-            return
-        if not any(other.chunks for other in self._slots.values()):
-            self._take_over(self._config.poll_ms)
-        deadline = time.monotonic() + self._config.fetch_ms / 1000
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._take_over(0)
+        deadline = now + self._config.fetch_ms / 1000
+        steps = iter(STEPS_MS)
         while not slot.chunks and slot.failure is None:
             if self._drained(slot, self._end(slot.partition)):
                 slot.starving = None
@@ -173,11 +176,12 @@ class Reader:
                     f"{self._name}-{slot.partition} ends at {self._ends[slot.partition]}, and "
                     f"nothing came from {slot.offset} on within {self._config.fetch_ms} ms"
                 )
-            self._take_over(FETCH_WAIT_MS)
+            self._take_over(next(steps, STEPS_MS[-1]))
 
     def _take_over(self, wait_ms: int) -> None:
         room = max(self._config.total_bytes - self.buffered_bytes, 0)
         count = min(max(int(room / self._mean), 1), ROUND)
+        _unpark(self._consumer)
         try:
             polled = self._consumer.poll(timeout_ms=wait_ms, max_records=count)
         except OffsetOutOfRangeError as error:
@@ -189,12 +193,13 @@ class Reader:
         except Exception as error:
             self._drop()  # what failed may have been on its way to any partition
             raise LogError(f"cannot read {self._name}: {type(error).__name__}: {error}") from error
-        if polled:
-            self._check_identity()
+        if not polled:
+            self._quiet_until = time.monotonic() + QUIET_SECONDS
+            return
+        self._check_identity()
         for key, found in polled.items():
             self._hold(self._slots[key.partition], found)
-        if polled:
-            self._regulate()
+        self._regulate()
 
     def _hold(self, slot: Slot, found: Sequence[Any]) -> None:
         try:
@@ -211,17 +216,23 @@ class Reader:
     def _drained(self, slot: Slot, end: int) -> bool:
         if slot.chunks or slot.failure is not None or slot.offset < 0:
             return False
+        if slot.offset > end:
+            slot.failure = self._explain(slot.partition, slot.offset)
+        if slot.offset >= end:
+            return True
         with wrapped(f"read {self._name}"):
             position = self._consumer.position(self._key(slot), timeout_ms=FETCH_WAIT_MS)
-        return position is not None and position >= end and slot.offset <= position
+        return position is not None and position >= end
 
     def _end(self, partition: int) -> int:
         now = time.monotonic()
-        if partition not in self._ends or now - self._ends_at > END_SECONDS:
-            wanted = {partition, *self._slots}
-            self._ends = self._topics.ends(self._topic, wanted)
+        slot = self._slots.get(partition)
+        reached = max(self._noted.get(partition, 0), slot.reached if slot else 0)
+        stale = partition not in self._ends or now - self._ends_at > END_SECONDS
+        if stale or (slot is not None and slot.offset > max(self._ends[partition], reached)):
+            self._ends = self._topics.ends(self._topic, {partition, *self._slots})
             self._ends_at = now
-        return max(self._ends[partition], self._noted.get(partition, 0))
+        return max(self._ends[partition], reached)
 
     # ---- what goes wrong ---------------------------------------------------------------------
 
@@ -336,3 +347,12 @@ class Reader:
         if consumer is not None:
             with suppress(Exception):
                 consumer.close(autocommit=False, timeout_ms=0)
+
+
+def _unpark(consumer: Any) -> None:
+    # What kafka-python had begun to read of a partition when it was paused is read on when the
+    # place of the partition at hand is empty; after the last record it forgets to empty it, and
+    # the paused partition would bring nothing for ever.
+    fetcher = consumer._fetcher  # noqa: SLF001
+    if not getattr(fetcher, "_next_partition_records", True):
+        fetcher._next_partition_records = None  # noqa: SLF001
