@@ -30,6 +30,8 @@ __all__ = [
     "RecordSpans",
 ]
 
+PADDED = bytes(16)
+
 Bytes = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -44,7 +46,8 @@ BAD = 8
 class RecordSpans(NamedTuple):
     """Records in log order, their values as spans of ``data``; each column ``(n,)``.
 
-    ``data`` must be writable: kernels are compiled for such arrays alone.
+    ``data`` must be writable, for kernels are compiled for such arrays alone; when it ends in 16
+    zeros, scanning need not copy it.
 
     ``offset`` grows, but not always by one: a Kafka log has gaps where markers of transactions
     stand and where compaction was at work.
@@ -61,7 +64,9 @@ class RecordSpans(NamedTuple):
         """Lay the values of records one after the other."""
         length = np.array([len(record.value) for record in records], dtype=np.int64)
         return cls(
-            data=np.frombuffer(bytearray().join([r.value for r in records]), dtype=np.uint8),
+            data=np.frombuffer(
+                bytearray().join([*(record.value for record in records), PADDED]), dtype=np.uint8
+            ),
             offset=np.array([record.offset for record in records], dtype=np.int64),
             stamp=np.array([record.stamp for record in records], dtype=np.int64),
             start=np.cumsum(length) - length,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernels.compile import inline, kernel
+from engine.kernels.compile import inline_uncounted, kernel
 from engine.kernels.random import mix1
 from engine.kernels.words import high1, tail1, word1
 
@@ -26,13 +26,13 @@ WORD = np.uint64(0x4B33A62ED433D4A3)
 TAIL = np.uint64(0x4D5A2DA51DE1AA47)
 
 
-@inline
+@inline_uncounted
 def fold1(a: np.uint64, b: np.uint64) -> np.uint64:
     """Return both halves of a product of 128 bits, one upon the other."""
     return np.uint64(np.uint64(a * b) ^ high1(a, b))
 
 
-@inline
+@inline_uncounted
 def hash1(data: Bytes, start: int, length: int) -> np.uint64:
     """Return the hash of a span."""
     state = np.uint64(SEED ^ np.uint64(np.uint64(length) * LENGTH))
@@ -45,7 +45,7 @@ def hash1(data: Bytes, start: int, length: int) -> np.uint64:
     return mix1(state)
 
 
-@kernel("void(u1[::1], i8[::1], i8[::1], u8[::1])")
+@kernel("void(u1[::1], i8[::1], i8[::1], u8[::1])", counted=False)
 def hash_spans(data: Bytes, start: Ints, length: Ints, out: Hashes) -> None:
     """Writes: out. The hash of each span."""
     for i in range(len(start)):

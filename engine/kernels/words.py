@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -11,14 +11,22 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from engine.kernels.compile import inline
+from engine.kernels.compile import inline_uncounted
 
-__all__ = ["high1", "leading_zeros1", "tail1", "trailing_zeros1", "word1"]
+__all__ = [
+    "byte1",
+    "high1",
+    "leading_zeros1",
+    "load1",
+    "signed1",
+    "tail1",
+    "trailing_zeros1",
+    "word1",
+]
 
 Bytes = NDArray[np.uint8]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-EIGHT = 8
+ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 def _instruction(function: Callable[..., Any]) -> Any:
@@ -26,13 +34,28 @@ def _instruction(function: Callable[..., Any]) -> Any:
     return cast("Any", intrinsic(function))
 
 
+def _place(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return builder.gep(array.data, [args[1]])
+
+
 @_instruction
-def _load1(_context: Any, data: Any, at: Any) -> Any:  # noqa: ARG001
-    """Load eight bytes from anywhere, the first one lowest; ``at + 8 <= len(data)``."""
+def byte1(_context: Any, data: Any, at: Any) -> Any:  # noqa: ARG001
+    """Return one byte; ``0 <= at < len(data)``, which is not checked."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        place = builder.gep(array.data, [args[1]])
+        byte = builder.load(_place(context, builder, signature, args))
+        return builder.zext(byte, ir.IntType(64))
+
+    return types.int64(data, types.int64), generate
+
+
+@_instruction
+def load1(_context: Any, data: Any, at: Any) -> Any:  # noqa: ARG001
+    """Return eight bytes as a word, the first one lowest; ``at + 8 <= len(data)``, unchecked."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = _place(context, builder, signature, args)
         word = builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()))
         word.align = 1
         return word
@@ -72,20 +95,28 @@ def trailing_zeros1(_context: Any, word: Any) -> Any:  # noqa: ARG001
     return types.int64(types.uint64), generate
 
 
-@inline
+@_instruction
+def signed1(_context: Any, word: Any) -> Any:  # noqa: ARG001
+    """Return a word as a signed integer: ``int`` would keep it unsigned in a kernel."""
+
+    def generate(_: Any, _builder: Any, _signature: Any, args: Any) -> Any:
+        return args[0]
+
+    return types.int64(types.uint64), generate
+
+
+@inline_uncounted
 def word1(data: Bytes, at: int) -> np.uint64:
     """Return eight bytes as a word, the first one lowest; what is past the end reads as 0."""
-    if at + EIGHT <= len(data):
-        return np.uint64(_load1(data, at))
+    if at + 8 <= len(data):
+        return np.uint64(load1(data, at))
     word = np.uint64(0)
     for i in range(len(data) - at):
         word |= np.uint64(data[at + i]) << np.uint64(8 * i)
     return word
 
 
-@inline
+@inline_uncounted
 def tail1(data: Bytes, at: int, length: int) -> np.uint64:
     """Return ``length`` bytes, 1 to 8, as a word."""
-    return np.uint64(
-        word1(data, at) & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * length))
-    )
+    return np.uint64(word1(data, at) & (ALL >> np.uint64(64 - 8 * length)))
