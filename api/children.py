@@ -18,15 +18,19 @@ from types import FrameType
 import pydantic
 
 from api.settings import Settings
-from engine.errors import ConfigError
+from engine.errors import ConfigError, SlatestreamError
+from streams.errors import RefusedError
 
 __all__ = [
     "EXIT_CONFIG",
     "receive_settings",
+    "run_child",
     "start_logging",
     "stop_on_signals",
     "watch_supervisor",
 ]
+
+logger = logging.getLogger(__name__)
 
 EXIT_CONFIG = 2  # the configuration cannot work: starting again would not help
 GRACE_SECONDS = 2.5  # less than a new service waits for the port
@@ -81,6 +85,24 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ignore)
+
+
+def run_child(name: str, work: Callable[[Settings, threading.Event], None]) -> int:
+    """Run a child process's work with its settings until told to stop; returns the exit code."""
+    start_logging(name)
+    stop = threading.Event()
+    stop_on_signals(stop.set)
+    try:
+        settings = receive_settings()
+        watch_supervisor(stop.set)
+        work(settings, stop)
+    except (ConfigError, RefusedError) as error:
+        sys.stderr.write(f"slatestream: {error}\n")
+        return EXIT_CONFIG
+    except SlatestreamError as error:
+        logger.error("stopped: %s", error)  # noqa: TRY400  (expected: no traceback)
+        return 1
+    return 0
 
 
 def start_logging(name: str) -> None:

@@ -1,62 +1,41 @@
-"""The learner process: folds the log into state, commits it and publishes views."""
+"""The learner process: folds the partitions it owns into state and commits it."""
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 
-from api.children import (
-    EXIT_CONFIG,
-    receive_settings,
-    start_logging,
-    stop_on_signals,
-    watch_supervisor,
-)
+from api.backends import open_log, open_membership, open_store
+from api.children import run_child
 from api.settings import Settings
-from engine.errors import ConfigError, SlatestreamError
 from engine.warm_up import warm_up
 from streams.config import EngineConfig
+from streams.host import Host, Pace
 from streams.learner import Learner
-from streams.log.sqlite import SqliteLog
-from streams.store import Store
-from streams.views import ViewWriter
 
 __all__ = ["main"]
-
-logger = logging.getLogger(__name__)
 
 
 def main() -> int:
     """Learn until told to stop; returns the exit code."""
-    start_logging("learner")
-    stop = threading.Event()
-    stop_on_signals(stop.set)
-    try:
-        settings = receive_settings()
-        watch_supervisor(stop.set)
-        _learn(settings, stop)
-    except ConfigError as error:
-        sys.stderr.write(f"slatestream: {error}\n")
-        return EXIT_CONFIG
-    except SlatestreamError as error:
-        logger.error("stopped: %s", error)  # noqa: TRY400  (expected: no traceback)
-        return 1
-    return 0
+    return run_child("learner", _learn)
 
 
 def _learn(settings: Settings, stop: threading.Event) -> None:
     config = EngineConfig.from_dict(settings.engine_settings())
-    folder, durability = settings.data_dir, settings.durability
-    log = SqliteLog(folder / "log.db", durability=durability)
-    store = Store(folder / "state.db", durability=durability)
+    log, store = open_log(settings), open_store(settings)
     try:
         for name, policy in config.policies.items():
             warm_up(policy.build(name))
-        learner = Learner(log, store, ViewWriter(folder), config)
-        learner.start()
-        logger.info("restored up to offset %d", learner.next_offset)
-        learner.run(stop, settings.commit_interval_ms / 1000)
+        pace = Pace(
+            shortest=settings.commit_interval_ms / 1000,
+            bytes_per_second=settings.commit_bytes_per_second,
+        )
+
+        def make(_: str, partition: int) -> Learner:
+            return Learner(log, store, config, partition=partition)
+
+        Host(make, open_membership(settings, log), pace=pace).run(stop)
     finally:
         store.close()
         log.close()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from api.auth import Keyring
+from api.backends import open_log
 from api.memory import RecentKeys, RecentReplies
 from api.metrics import Figures, MeteredLog, Metrics, Reading
 from api.problems import ProblemError
@@ -22,7 +23,6 @@ from streams.config import EngineConfig
 from streams.errors import LogError, StoreError
 from streams.log.appender import Appender
 from streams.log.base import CATALOGUE, Place
-from streams.log.sqlite import SqliteLog
 from streams.views import View, ViewReader
 
 __all__ = ["Service"]
@@ -53,7 +53,7 @@ class Service:
         self.settings = settings
         self.config = EngineConfig.from_dict(settings.engine_settings())
         self.keyring = Keyring(settings.keys)
-        self.log = SqliteLog(settings.data_dir / "log.db", durability=settings.durability)
+        self.log = open_log(settings)
         self.metrics = Metrics()
         self.appender = Appender(MeteredLog(self.log, self.metrics))
         self.catalogue = Catalogue(self.log)

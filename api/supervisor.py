@@ -1,4 +1,4 @@
-"""The supervisor: one learner process and one API worker, kept alive until told to stop.
+"""The supervisor: a learner, a publisher of views and API workers, kept alive until told to stop.
 
 It owns the listening socket, so that connections wait while a worker is replaced, and loads no
 compiled code itself.
@@ -173,19 +173,27 @@ class Supervisor:
     settings
         Sent to every child.
     listener
-        The bound socket; its file descriptor is handed to the API worker.
+        The bound socket; its file descriptor is handed to the API workers. None to learn only.
+    learns
+        Whether this host learns.
     """
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket.socket | None, *, learns: bool = True
+    ) -> None:
         self.settings = settings
-        fd = listener.fileno()
-        self.address: tuple[str, int] = listener.getsockname()[:2]
-        first_view = published_views(settings.data_dir) + 1  # older ones are of an earlier run
+        self.address: tuple[str, int] = ("", 0)
         run = [sys.executable, "-P", "-m"]  # -P: a folder named api where we stand is not ours
-        self.children = (
-            Child("learner", [*run, "api.learner_process"]),
-            Child("api", [*run, "api.worker", str(fd), str(first_view)], [fd]),
-        )
+        children = [Child("learner", [*run, "api.learner_process"])] if learns else []
+        if listener is not None:
+            self.address = listener.getsockname()[:2]
+            first_view = published_views(settings.data_dir) + 1  # older ones: of an earlier run
+            children.append(Child("views", [*run, "api.publisher_process"]))
+            fd = listener.fileno()
+            for number in range(1, settings.workers + 1):
+                name = "api" if number == 1 else f"api-{number}"
+                children.append(Child(name, [*run, "api.worker", str(fd), str(first_view)], [fd]))
+        self.children = tuple(children)
         self._stopping = False
         self._settings_line = settings.model_dump_json().encode() + b"\n"
         self._environment = os.environ | dict.fromkeys(SINGLE_THREAD, "1")

@@ -9,6 +9,7 @@ __all__ = [
     "BadItemError",
     "FencedError",
     "LogError",
+    "RefusedError",
     "StoreError",
     "UnknownPoolError",
 ]
@@ -51,7 +52,11 @@ class LogError(SlatestreamError):
 
 
 class StoreError(SlatestreamError):
-    """The state store cannot be read or written, or does not fit the log."""
+    """The state store cannot be read or written."""
+
+
+class RefusedError(StoreError):
+    """Stored state and log do not fit each other: going on would lose or double something."""
 
 
 class UnknownPoolError(SlatestreamError, LookupError):

@@ -1,29 +1,21 @@
-"""The loop of a shard's owner: poll -> join -> update -> commit -> publish."""
+"""The owner of a shard: poll -> join -> update -> commit."""
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from collections.abc import Callable
 
-from engine.batches import Posterior
 from streams.config import EngineConfig
 from streams.counts import Counts
-from streams.errors import LogError, StoreError
+from streams.errors import RefusedError, StoreError
 from streams.events import Tick, encode_event
 from streams.log.base import EVENTS, EventLog, Place
 from streams.positions import Commit, Position
 from streams.shard import Shard, Snapshot
 from streams.store import Store
-from streams.views import ViewWriter
 from streams.watches import log_drift, make_watches
 
 __all__ = ["Learner"]
 
-logger = logging.getLogger(__name__)
-
-IDLE_SECONDS = 0.02
 TICK_GRACE_MS = 100
 CATCH_UP = 100_000  # records between commits while catching up
 
@@ -41,11 +33,9 @@ class Learner:
         Where records come from; ticks and control records are appended to it.
     store
         Where state is committed.
-    views
-        Where it is published; None to publish nothing.
     config
         What state shall depend on from now on. When the log's last control record says
-        otherwise, `start` appends one; state changes when it comes through the log.
+        otherwise, one is appended; state changes when it comes through the log.
     partition
         Number of the partition.
     point
@@ -53,15 +43,14 @@ class Learner:
 
     Attributes
     ----------
-    trouble
-        What keeps `run` from committing or reading just now; None when all is well.
+    current
+        Whether it has read all that was in the log when it began, its settings included.
     """
 
     def __init__(
         self,
         log: EventLog,
         store: Store,
-        views: ViewWriter | None,
         config: EngineConfig,
         *,
         partition: int = 0,
@@ -69,17 +58,14 @@ class Learner:
     ) -> None:
         self._log = log
         self._store = store
-        self._views = views
         self._config = config
         self._partition = partition
         self._point = point
-        self.trouble: LogError | StoreError | None = None
         self._position: Position | None = None
         self._shard = Shard()
-        self._unpublished = False
-        self._posteriors: dict[str, Posterior] = {}
-        self._landmarks: dict[str, int] = {}
-        self._stale: dict[str, dict[str, None]] = {}
+        self._target = 0  # offset to reach before it is current
+        self._ticked = 0
+        self.current = False
 
     @property
     def next_offset(self) -> int:
@@ -89,7 +75,14 @@ class Learner:
     @property
     def committed_offset(self) -> int:
         """Offset of the first record not committed."""
-        return self._claimed().next_offset
+        return self.position.next_offset
+
+    @property
+    def position(self) -> Position:
+        """What was committed last; raises ``StoreError`` before `recover`."""
+        if self._position is None:
+            raise StoreError("the learner owns nothing yet; call start() or recover() first")
+        return self._position
 
     @property
     def counts(self) -> Counts:
@@ -110,7 +103,7 @@ class Learner:
         return self._log.end(EVENTS, self._partition) - self.next_offset
 
     def start(self) -> None:
-        """Recover, catch up with the log, bring the settings into it, and publish.
+        """Recover, catch up with the log, bring the settings into it, and commit.
 
         Raises
         ------
@@ -118,27 +111,29 @@ class Learner:
             When the stored state does not belong to this log, or either cannot be used.
         """
         self.recover()
-        self._catch_up(self._log.end(EVENTS, self._partition))
-        if self._shard.config.state_hash != self._config.state_hash:
-            control = self._config.to_control(self._log.now_ms())
-            places = self._append("control", encode_event(control))
-            self._catch_up(places[-1].offset + 1)
+        while not self.current:
+            if not self.step() and not self.current:
+                raise StoreError(f"the log ends at {self.next_offset}, before {self._target}")
+            if self.next_offset - self.committed_offset > CATCH_UP:
+                self.commit()
         self.commit()
-        self.publish()
-        # From here on: what stands in the log was acted upon, or its moment has passed.
-        self._shard.watches = make_watches(self._config)
 
     def recover(self) -> None:
-        """Claim the shard and restore what was committed of it."""
-        position = self._store.claim(EVENTS, self._partition, self._log.topic_id(EVENTS))
+        """Claim the shard and restore what was committed of it.
+
+        Raises
+        ------
+        RefusedError
+            When state and log do not fit each other.
+        """
+        log, part = self._log, self._partition
+        begin, end = log.begin(EVENTS, part), log.end(EVENTS, part)
+        position = self._store.claim(
+            EVENTS, part, log.topic_id(EVENTS), log.partitions(EVENTS), begin
+        )
         self._point("claimed")
         saved = self._store.load(position)
-        end = self._log.end(EVENTS, self._partition)
-        if position.next_offset > end:
-            raise StoreError(
-                f"the log ends at offset {end}, the stored state at {position.next_offset}: "
-                "records were lost. Move the store away to learn anew from the log"
-            )
+        self._check_kept(position, begin, end)
         snapshot = Snapshot(
             join_point=position.join_point,
             next_offset=position.next_offset,
@@ -149,15 +144,16 @@ class Learner:
             states=position.states(saved),
         )
         self._shard = Shard.restore(
-            snapshot, lambda offset, limit: self._log.poll(EVENTS, offset, limit, self._partition)
+            snapshot, lambda offset, limit: log.poll(EVENTS, offset, limit, part)
         )
         self._position = position
-        self._posteriors = {}
-        self._stale = {}
+        self._target = end
         self._point("recovered")
 
     def step(self, limit: int = 1000) -> int:
         """Learn from up to ``limit`` records; returns how many there were."""
+        if not self.current:
+            self._settle_in()
         records = self._log.poll(EVENTS, self.next_offset, limit, self._partition)
         self._point("polled")
         self._shard.fold(records)
@@ -173,22 +169,25 @@ class Learner:
         """
         deadline = self._shard.joiner.next_deadline
         now = self._log.now_ms()
-        if deadline is None or now < deadline + TICK_GRACE_MS or self.lag():
+        due = deadline is not None and now >= deadline + TICK_GRACE_MS
+        # Where clocks disagree a tick may not reach the deadline: the next waits its time.
+        if not due or 0 <= now - self._ticked < TICK_GRACE_MS or self.lag():
             return False
+        self._ticked = now
         self._append("tick", encode_event(Tick(ts=now)))
         return True
 
-    def commit(self) -> bool:
-        """Commit what was learned since the last commit; returns whether there was anything.
+    def commit(self) -> int:
+        """Commit what was learned since the last commit; returns the bytes of state written.
 
         Raises
         ------
         FencedError
             When another learner claimed the shard: drop this one.
         """
-        position, shard = self._claimed(), self._shard
+        position, shard = self.position, self._shard
         if shard.next_offset == position.next_offset:
-            return False
+            return 0
         shard.settle()
         base = bool(shard.rebuilt) or position.wants_base
         commit = Commit(
@@ -204,103 +203,37 @@ class Learner:
         )
         self._point("committing")
         self._position = self._store.commit(position, commit)
-        self._unpublished = True
         self._point("committed")
-        self._mark_stale()
+        shard.mark_committed()
         # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
-        log_drift(self._log, self._partition, self._shard.watches)
-        return True
+        log_drift(self._log, self._partition, shard.watches)
+        return max(commit.size, 1)
 
-    def publish(self) -> int | None:
-        """Publish a view of what was committed; returns its version."""
-        if self._views is None:
-            return None
-        if self._claimed().next_offset != self.next_offset:
-            raise StoreError("there are changes not committed; commit before publishing")
-        self._refresh_posteriors()
-        config = self._shard.config
-        if config.state_hash == self._config.state_hash:
-            config = self._config  # the same state, with today's exploration settings
-        self._point("publishing")
-        version = self._views.publish(
-            offsets={self._partition: self.next_offset},
-            policies=self._posteriors,
-            config=config,
-            counts=self.counts,
-        )
-        self._unpublished = False
-        self._point("published")
-        return version
+    def _settle_in(self) -> None:
+        if self.next_offset < self._target:
+            return
+        if self._shard.config.state_hash != self._config.state_hash:
+            control = self._config.to_control(self._log.now_ms())
+            self._target = self._append("control", encode_event(control)).offset + 1
+            return
+        self.current = True
+        # From here on: what stands in the log was acted upon, or its moment has passed.
+        self._shard.watches = make_watches(self._config)
 
-    def run(
-        self,
-        stop: threading.Event,
-        commit_interval: float = 1.0,
-        on_publish: Callable[[Learner], None] | None = None,
-    ) -> None:
-        """Learn until ``stop`` is set; then commit and publish what was learned.
+    def _check_kept(self, position: Position, begin: int, end: int) -> None:
+        if position.next_offset > end:
+            raise RefusedError(
+                f"the log ends at offset {end}, the stored state at {position.next_offset}: "
+                "records were lost. Load a snapshot taken before with 'slatestream restore', or "
+                "learn anew from the log with 'slatestream reset'"
+            )
+        if position.join_point.offset < begin:
+            raise RefusedError(
+                f"{EVENTS}-{self._partition} begins at offset {begin} and the stored state needs "
+                f"it from {position.join_point.offset} on: retention removed records before they "
+                "were learned. Keep records longer than the service may be down; to go on without "
+                "them, learn anew with 'slatestream reset'"
+            )
 
-        Parameters
-        ----------
-        commit_interval
-            Seconds between commits (each followed by a view) while records come in.
-        on_publish
-            Called after every view.
-        """
-        due = time.monotonic() + commit_interval
-        while not stop.is_set():
-            try:
-                if not self.step() and not self.tick():
-                    stop.wait(min(IDLE_SECONDS, commit_interval))
-                if time.monotonic() >= due:
-                    due = time.monotonic() + commit_interval
-                    self._commit_and_publish(on_publish)
-            except (LogError, StoreError) as error:
-                # A full disk or a lock may pass; nothing is lost, because nothing was committed.
-                if self.trouble is None:
-                    logger.warning("learning waits: %s", error)
-                self.trouble = error
-                stop.wait(commit_interval)
-        self._commit_and_publish(on_publish)
-
-    def _commit_and_publish(self, on_publish: Callable[[Learner], None] | None) -> None:
-        if self.commit() or self._unpublished:
-            self.publish()
-            if on_publish is not None:
-                on_publish(self)
-        if self.trouble is not None:
-            logger.warning("learning goes on")
-        self.trouble = None
-
-    def _catch_up(self, end: int) -> None:
-        while self.next_offset < end:
-            if not self.step():
-                raise StoreError(f"the log ends at offset {self.next_offset}, before {end}")
-            if self.next_offset - self.committed_offset > CATCH_UP:
-                self.commit()
-
-    def _append(self, key: str, value: bytes) -> list[Place]:
-        return self._log.append(EVENTS, [(key, value)], self._partition)
-
-    def _claimed(self) -> Position:
-        if self._position is None:
-            raise StoreError("the learner owns nothing yet; call start() or recover() first")
-        return self._position
-
-    def _mark_stale(self) -> None:
-        for name in self._shard.rebuilt:
-            self._posteriors.pop(name, None)
-        for name, items in self._shard.touched.items():
-            self._stale.setdefault(name, {}).update(items)
-        self._shard.mark_committed()
-
-    def _refresh_posteriors(self) -> None:
-        posteriors = {}
-        for name, policy in self._shard.policies.items():
-            state, known = self._shard.states[name], self._posteriors.get(name)
-            if known is None or self._landmarks[name] != state.landmark:
-                posteriors[name] = policy.derive(state)
-            else:
-                posteriors[name] = policy.refresh(known, state, list(self._stale.get(name, {})))
-            self._landmarks[name] = state.landmark
-        self._posteriors, self._stale = posteriors, {}
+    def _append(self, key: str, value: bytes) -> Place:
+        return self._log.append(EVENTS, [(key, value)], self._partition)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.state import State
@@ -13,7 +13,7 @@ from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.requests import DeadLetter
 
-__all__ = ["Bodies", "Commit", "Position", "Saved", "from_row", "to_row"]
+__all__ = ["Bodies", "Commit", "Position", "Saved", "Tail", "from_row", "to_row"]
 
 MIN_BASE_BYTES = 1 << 16
 Bodies = dict[str, bytes]  # policy name -> saved state
@@ -26,6 +26,7 @@ class Position:
     topic: str
     partition: int
     log: str
+    partitions: int
     epoch: int
     seq: int
     next_offset: int
@@ -35,6 +36,7 @@ class Position:
     config: EngineConfig
     delta_bytes: int
     base_bytes: int
+    chain: Mapping[int, int]
 
     @property
     def wants_base(self) -> bool:
@@ -54,6 +56,7 @@ class Position:
             config=commit.config,
             delta_bytes=0 if commit.base else self.delta_bytes + size,
             base_bytes=size if commit.base else self.base_bytes,
+            chain=dict(commit.chain),
         )
 
     def states(self, saved: Saved) -> dict[str, State]:
@@ -69,22 +72,26 @@ class Position:
         return states
 
     @classmethod
-    def fresh(cls, topic: str, partition: int, log: str) -> Position:
+    def fresh(
+        cls, topic: str, partition: int, log: str, partitions: int, begin: int = 0
+    ) -> Position:
         """Return the position of a shard that nobody claimed yet."""
         empty = EngineConfig()
         return cls(
             topic=topic,
             partition=partition,
             log=log,
+            partitions=partitions,
             epoch=0,
             seq=0,
-            next_offset=0,
+            next_offset=begin,
             clock=0,
-            join_point=JoinPoint(0, 0, empty),
+            join_point=JoinPoint(begin, 0, empty),
             counts=Counts(),
             config=empty,
             delta_bytes=0,
             base_bytes=0,
+            chain={},
         )
 
 
@@ -93,7 +100,8 @@ class Commit:
     """What one commit adds.
 
     ``bodies`` hold, by policy, rows touched since the last commit (absolute values), or whole
-    states when ``base``. ``remembered`` are requests closed.
+    states when ``base``. ``remembered`` are requests closed; ``chain``, of a shard of
+    `OUTCOMES`, is up to where each source's outcomes are learned.
     """
 
     next_offset: int
@@ -105,6 +113,12 @@ class Commit:
     base: bool
     remembered: Remembered
     dead: Sequence[DeadLetter]
+    chain: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of state it writes."""
+        return sum(map(len, self.bodies.values())) + 16 * len(self.remembered.keys)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +128,18 @@ class Saved:
     base: Bodies
     deltas: list[Bodies]
     closed: Remembered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tail:
+    """What was committed of a shard since a reader last looked.
+
+    ``base`` is None when ``deltas`` alone lead from what the reader has to ``position``.
+    """
+
+    position: Position
+    base: Bodies | None
+    deltas: list[Bodies]
 
 
 def to_row(position: Position) -> dict[str, Any]:
@@ -129,6 +155,7 @@ def to_row(position: Position) -> dict[str, Any]:
         "counts": json.dumps(position.counts.to_dict()),
         "config": json.dumps(position.config.to_dict()),
         "join_config": json.dumps(position.join_point.config.to_dict()),
+        "chain": json.dumps(dict(position.chain)),
     }
 
 
@@ -139,6 +166,7 @@ def from_row(row: Mapping[str, Any]) -> Position:
         topic=row["topic"],
         partition=row["part"],
         log=row["log"],
+        partitions=row["partitions"],
         epoch=row["epoch"],
         seq=row["seq"],
         next_offset=row["next_offset"],
@@ -148,4 +176,5 @@ def from_row(row: Mapping[str, Any]) -> Position:
         config=EngineConfig.from_dict(json.loads(row["config"])),
         delta_bytes=row["delta_bytes"],
         base_bytes=row["base_bytes"],
+        chain={int(source): offset for source, offset in json.loads(row["chain"]).items()},
     )

@@ -6,7 +6,9 @@ so of two learners that believe they own a shard only the one that claimed it la
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,12 +31,17 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from streams.agenda import Remembered
-from streams.errors import FencedError, StoreError
-from streams.positions import Bodies, Commit, Position, Saved, from_row, to_row
+from streams.errors import FencedError, RefusedError, StoreError
+from streams.positions import Bodies, Commit, Position, Saved, Tail, from_row, to_row
 from streams.requests import DeadLetter
 from streams.tables import BASE, CLOSED, DEAD, DELTA, FORMAT, META, METADATA, SHARD
 
 __all__ = ["Store"]
+
+KEEP_BASES = 2  # should the newest be damaged, the one before it and the deltas since tell the same
+READ_LEVEL = "REPEATABLE READ"
+
+logger = logging.getLogger(__name__)
 
 
 class Store:
@@ -61,8 +68,12 @@ class Store:
         self._name = str(where)
         with self._wrapped("open"):
             self._engine = create_engine(url)
+            # All of one read as of one moment, keeping no writer waiting.
+            self._reader: Engine = self._engine.execution_options(isolation_level=READ_LEVEL)
             if self._engine.dialect.name == "sqlite":
-                _prepare_sqlite(self._engine, durability)
+                self._reader = create_engine(url)
+                _prepare_sqlite(self._reader, durability, begin="BEGIN DEFERRED")
+                _prepare_sqlite(self._engine, durability, begin="BEGIN IMMEDIATE")
         try:
             self._create_tables()
         except StoreError:
@@ -80,52 +91,79 @@ class Store:
                     f"store {self._name} has format {found}; this release reads {FORMAT}"
                 )
 
-    def claim(self, topic: str, partition: int, log: str) -> Position:
+    def claim(
+        self, topic: str, partition: int, log: str, partitions: int = 1, begin: int = 0
+    ) -> Position:
         """Become the only writer of a shard: every earlier claim is fenced from here on.
 
         Parameters
         ----------
         log
-            Identity of the log the shard is learned from.
+            Identity of the topic the shard is learned from.
+        partitions
+            How many partitions that has.
+        begin
+            Offset to learn from when the shard is claimed for the first time.
 
         Raises
         ------
+        RefusedError
+            When the stored state was learned from another topic of that name, or when the number
+            of its partitions was another.
         StoreError
-            When the stored state was learned from another log.
+            When the database cannot be used.
         """
         key = {"topic": topic, "part": partition}
-        self._ensure_row(key, log)
+        self._check_topic(topic, log, partitions)
+        self._ensure_row(key, Position.fresh(topic, partition, log, partitions, begin))
         with self._transaction("claim") as connection:
             connection.execute(_at(update(SHARD), SHARD, key).values(epoch=SHARD.c.epoch + 1))
             row = connection.execute(_at(select(SHARD), SHARD, key)).one()._asdict()
-            if row["log"] != log:
-                raise StoreError(
-                    f"store {self._name} holds state learned from log {row['log']}, but this log "
-                    f"is {log}: restore the log it belongs to, or move the store away to learn "
-                    "anew from this one"
-                )
         return from_row(row)
 
     def load(self, position: Position) -> Saved:
-        """Read what a claimed shard is restored from."""
+        """Read what a claimed shard is restored from.
+
+        A base that does not read as it was written is passed over for the one before it.
+        """
         key = {"topic": position.topic, "part": position.partition}
         with self._transaction("read") as connection:
-            last = connection.execute(_at(select(func.max(BASE.c.seq)), BASE, key)).scalar()
-            base_seq = -1 if last is None else int(last)
-            base = connection.execute(
-                _at(select(BASE.c.body), BASE, key).where(BASE.c.seq == base_seq)
-            ).scalar()
-            deltas = connection.execute(
-                _at(select(DELTA.c.body), DELTA, key)
-                .where(DELTA.c.seq > base_seq)
-                .order_by(DELTA.c.seq)
-            ).scalars()
+            base_seq, base = self._read_base(connection, key)
+            deltas = _read_deltas(connection, key, base_seq)
             closed = connection.execute(_at(select(CLOSED.c.body), CLOSED, key)).scalars()
             return Saved(
-                base=_unpack(base) if base is not None else {},
-                deltas=[_unpack(body) for body in deltas],
+                base=base,
+                deltas=deltas,
                 closed=Remembered.join(list(map(Remembered.from_bytes, closed)), position.clock),
             )
+
+    def tail(self, seen: Mapping[tuple[str, int], int]) -> list[Tail]:
+        """Read what was committed of every shard since ``seq`` in ``seen``, all as of one moment.
+
+        Shards come in the order of topic and partition; those without news are left out.
+        """
+        with self._reading() as connection:
+            heads = connection.execute(select(SHARD.c.topic, SHARD.c.part, SHARD.c.seq)).all()
+            fresh = [(t, p) for t, p, seq in heads if seq > seen.get((t, p), 0)]
+            return [self._read_tail(connection, at, seen.get(at, 0)) for at in sorted(fresh)]
+
+    def _read_tail(self, connection: Connection, at: tuple[str, int], seen: int) -> Tail:
+        key = {"topic": at[0], "part": at[1]}
+        position = from_row(connection.execute(_at(select(SHARD), SHARD, key)).one()._asdict())
+        newest = _at(select(func.max(BASE.c.seq)), BASE, key)
+        if seen and (connection.execute(newest).scalar() or 0) <= seen:
+            return Tail(position=position, base=None, deltas=_read_deltas(connection, key, seen))
+        base_seq, base = self._read_base(connection, key)
+        deltas = _read_deltas(connection, key, base_seq)
+        return Tail(position=position, base=base, deltas=deltas)
+
+    def _read_base(self, connection: Connection, key: dict[str, Any]) -> tuple[int, Bodies]:
+        query = _at(select(BASE.c.seq, BASE.c.crc, BASE.c.body), BASE, key)
+        for seq, crc, body in connection.execute(query.order_by(BASE.c.seq.desc())):
+            if zlib.crc32(body) == crc:
+                return seq, _unpack(body)
+            logger.warning("base %s of %s is damaged: the one before it is read", seq, key)
+        return -1, {}
 
     def commit(self, position: Position, commit: Commit) -> Position:
         """Write a commit on top of a position, all or nothing; returns the new position.
@@ -158,16 +196,38 @@ class Store:
 
     def close(self) -> None:
         """Release all connections."""
+        self._reader.dispose()
         self._engine.dispose()
 
-    def _ensure_row(self, key: dict[str, Any], log: str) -> None:
-        with self._transaction("claim") as connection:
+    def _check_topic(self, topic: str, log: str, partitions: int) -> None:
+        with self._reading() as connection:
+            found = connection.execute(
+                select(SHARD.c.log, SHARD.c.partitions).where(SHARD.c.topic == topic).distinct()
+            ).all()
+        for stored, count in found:
+            if stored != log:
+                raise RefusedError(
+                    f"store {self._name} holds state learned from topic {topic} with id {stored}, "
+                    f"but it has id {log} now: it was created anew. Give the topic the state "
+                    "belongs to, load a snapshot of this one with 'slatestream restore', or learn "
+                    "anew with 'slatestream reset'"
+                )
+            if count != partitions:
+                raise RefusedError(
+                    f"topic {topic} has {partitions} partitions and had {count} when learning "
+                    "began: requests moved between partitions while they were open. Keep the "
+                    "number, or learn anew with 'slatestream reset'"
+                )
+
+    def _ensure_row(self, key: dict[str, Any], fresh: Position) -> None:
+        with self._reading() as connection:
             if connection.execute(_at(select(SHARD.c.epoch), SHARD, key)).first() is not None:
                 return
-        fresh = Position.fresh(key["topic"], key["part"], log)
+        first = {"log": fresh.log, "partitions": fresh.partitions, "epoch": 0}
+        row = {**key, **first, **to_row(fresh)}
         try:
             with self._wrapped("claim"), self._engine.begin() as connection:
-                connection.execute(insert(SHARD).values(**key, log=log, epoch=0, **to_row(fresh)))
+                connection.execute(insert(SHARD).values(**row))
         except StoreError as error:
             if not isinstance(error.__cause__, IntegrityError):  # else another made it just now
                 raise
@@ -176,10 +236,19 @@ class Store:
         self, connection: Connection, key: dict[str, Any], seq: int, body: bytes, *, base: bool
     ) -> None:
         table = BASE if base else DELTA
-        connection.execute(insert(table).values(**key, seq=seq, body=body))
+        connection.execute(insert(table).values(**key, seq=seq, crc=zlib.crc32(body), body=body))
         if base:
+            kept = connection.execute(
+                _at(select(BASE.c.seq), BASE, key).order_by(BASE.c.seq.desc()).limit(KEEP_BASES)
+            ).scalars()
+            oldest = min(kept)
             for older in (BASE, DELTA):
-                connection.execute(_at(delete(older), older, key).where(older.c.seq < seq))
+                connection.execute(_at(delete(older), older, key).where(older.c.seq < oldest))
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._wrapped("read"), self._reader.connect() as connection:
+            yield connection
 
     @contextmanager
     def _transaction(self, verb: str) -> Iterator[Connection]:
@@ -198,7 +267,7 @@ class Store:
             raise StoreError(f"cannot {verb} store {self._name}: {cause}{hint}") from error
 
 
-def _prepare_sqlite(engine: Engine, durability: str) -> None:
+def _prepare_sqlite(engine: Engine, durability: str, *, begin: str) -> None:
     full = "FULL" if durability == "power" else "OFF"
 
     @event.listens_for(engine, "connect")
@@ -210,11 +279,26 @@ def _prepare_sqlite(engine: Engine, durability: str) -> None:
 
     @event.listens_for(engine, "begin")
     def _began(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql(begin)
 
 
 def _at(statement: Any, table: Table, key: Mapping[str, Any]) -> Any:
     return statement.where(table.c.topic == key["topic"]).where(table.c.part == key["part"])
+
+
+def _read_deltas(connection: Connection, key: dict[str, Any], after: int) -> list[Bodies]:
+    query = _at(select(DELTA.c.seq, DELTA.c.crc, DELTA.c.body), DELTA, key)
+    bodies = []
+    for seq, crc, body in connection.execute(
+        query.where(DELTA.c.seq > after).order_by(DELTA.c.seq)
+    ):
+        if zlib.crc32(body) != crc:
+            raise RefusedError(
+                f"delta {seq} of shard {key['topic']}-{key['part']} is damaged; load a snapshot "
+                "with 'slatestream restore', or learn anew with 'slatestream reset'"
+            )
+        bodies.append(_unpack(body))
+    return bodies
 
 
 def _unpack(body: bytes) -> Bodies:

@@ -26,6 +26,7 @@ SHARD = Table(
     METADATA,
     *_of_shard(),
     Column("log", String(64), nullable=False),
+    Column("partitions", Integer, nullable=False),  # that the topic had at the first claim
     Column("epoch", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("next_offset", BigInteger, nullable=False),
@@ -37,6 +38,7 @@ SHARD = Table(
     Column("counts", Text, nullable=False),
     Column("config", Text, nullable=False),
     Column("join_config", Text, nullable=False),
+    Column("chain", Text, nullable=False),  # of an outcomes shard: next offset by source
 )
 
 
@@ -46,6 +48,7 @@ def _bodies(name: str) -> Table:
         METADATA,
         *_of_shard(),
         Column("seq", BigInteger, primary_key=True, autoincrement=False),
+        Column("crc", BigInteger, nullable=False),
         Column("body", LargeBinary, nullable=False),
     )
 

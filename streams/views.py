@@ -34,10 +34,14 @@ SHARED = "shared/"  # before the names of arrays that belong to no item
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What was learned up to ``offsets``: partition -> first offset not included."""
+    """What was learned up to ``offsets``: partition -> first offset not included.
+
+    ``clocks`` are the partitions' times (ms) there.
+    """
 
     version: int
     offsets: dict[int, int]
+    clocks: dict[int, int]
     policies: dict[str, Posterior]
     state_hashes: dict[str, str]  # of the settings each policy was learned under
     config: EngineConfig
@@ -53,6 +57,7 @@ class _PolicyEntry(msgspec.Struct):
 class _Manifest(msgspec.Struct):
     version: int
     offsets: dict[int, int]
+    clocks: dict[int, int]
     policies: dict[str, _PolicyEntry]
     config: dict[str, Any]
     counts: dict[str, dict[str, int]]
@@ -91,6 +96,7 @@ class ViewWriter:
         self,
         *,
         offsets: Mapping[int, int],
+        clocks: Mapping[int, int],
         policies: Mapping[str, Posterior],
         config: EngineConfig,
         counts: Counts,
@@ -114,6 +120,7 @@ class ViewWriter:
             manifest = _Manifest(
                 version=version,
                 offsets=dict(offsets),
+                clocks=dict(clocks),
                 policies=entries,
                 config=config.to_dict(),
                 counts=counts.to_dict(),
@@ -220,6 +227,7 @@ def _read_view(folder: Path) -> View:
     return View(
         version=manifest.version,
         offsets=manifest.offsets,
+        clocks=manifest.clocks,
         policies=policies,
         state_hashes={name: entry.state_hash for name, entry in manifest.policies.items()},
         config=EngineConfig.from_dict(manifest.config),

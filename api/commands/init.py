@@ -20,9 +20,14 @@ TEMPLATE = """\
 host = "127.0.0.1"            # beyond loopback needs at least one [[keys]] entry
 port = 8000
 data_dir = "slatestream-data" # log.db (events), state.db (what was learned), views/
+# log = "kafka://broker1:9092,broker2:9092/prefix."     # the log elsewhere than in data_dir
+# store = "postgresql+psycopg://user@host/slatestream"  # what was learned, likewise
+workers = 1                   # API processes on this host
 # cache_dir = "/var/cache/slatestream"  # compiled kernels; default: the user's cache folder
 durability = "process"        # "power": an event survives a power cut too, each append is synced
-commit_interval_ms = 500      # how often learned state is committed and served
+commit_interval_ms = 500      # how often learned state is committed and served, at most
+commit_bytes_per_second = 8e6 # large states are committed more seldom, down to every 10 s
+max_wait_ms = 2000            # how long a slate may wait for the version it asks for
 max_body_bytes = 1048576
 remember_requests = 10000     # replies kept, so that a repeated request_id repeats its reply;
                               # in memory (64 MiB at most), until the API worker is replaced

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
+from contextlib import AbstractContextManager, nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +21,15 @@ from api.settings import Settings, read_settings
 from api.supervisor import Supervisor, listen, lock_data_dir
 from engine.errors import ConfigError
 
-__all__ = ["serve"]
+__all__ = ["Role", "serve"]
+
+
+class Role(StrEnum):
+    """What a host does."""
+
+    ALL = "all"
+    API = "api"
+    LEARNER = "learner"
 
 
 def serve(
@@ -29,6 +40,12 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Overrides the settings; 0 is any.")] = None,
     host: Annotated[str | None, typer.Option(help="Overrides the settings.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Overrides the settings.")] = None,
+    role: Annotated[
+        Role, typer.Option(help="all, or only the api (views and HTTP), or only a learner.")
+    ] = Role.ALL,
+    workers: Annotated[
+        int | None, typer.Option(help="API workers; overrides the settings.")
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Let others reach a service without keys.")
     ] = False,
@@ -37,17 +54,35 @@ def serve(
     ] = False,
 ) -> None:
     """Serve slates and learn from events until stopped."""
-    settings = read_settings(config, port=port, host=host, data_dir=data_dir)
-    _refuse_open_door(settings, insecure=insecure)
+    settings = read_settings(config, port=port, host=host, data_dir=data_dir, workers=workers)
+    _refuse_half_a_service(settings, role)
+    if role is not Role.LEARNER:
+        _refuse_open_door(settings, insecure=insecure)
     start_logging("supervisor")
-    with lock_data_dir(settings.data_dir), listen(settings.host, settings.port) as listener:
+    with lock_data_dir(settings.data_dir), _listen(settings, role) as listener:
         _fill_cache(settings)
-        address = listener.getsockname()
-        say(f"slatestream: http://{address[0]}:{address[1]} (data in {settings.data_dir})")
+        if listener is None:
+            say(f"slatestream: learning (data in {settings.data_dir})")
+        else:
+            address = listener.getsockname()
+            say(f"slatestream: http://{address[0]}:{address[1]} (data in {settings.data_dir})")
         if while_stdin:
             watch_supervisor(lambda: os.kill(os.getpid(), signal.SIGTERM), grace=None)
-        code = Supervisor(settings, listener).run()
+        code = Supervisor(settings, listener, learns=role is not Role.API).run()
     raise typer.Exit(code)
+
+
+def _listen(settings: Settings, role: Role) -> AbstractContextManager[socket.socket | None]:
+    return nullcontext() if role is Role.LEARNER else listen(settings.host, settings.port)
+
+
+def _refuse_half_a_service(settings: Settings, role: Role) -> None:
+    if role is not Role.ALL and not (settings.log and settings.store):
+        raise ConfigError(
+            f"role is {role.value!r} with the embedded log and store, which one service has for "
+            'itself; set log = "kafka://…" and store = "postgresql+psycopg://…", or take '
+            "--role all"
+        )
 
 
 def _refuse_open_door(settings: Settings, *, insecure: bool) -> None:

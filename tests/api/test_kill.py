@@ -18,7 +18,7 @@ from streams.store import Store
 from tests.api.load import Load
 from tests.api.running import Running, wait_until
 
-KILLS = ["learner"] * 7 + ["api"] * 7 + ["service"] * 6
+KILLS = ["learner"] * 6 + ["views"] * 3 + ["api"] * 6 + ["service"] * 5
 SEED = 20
 
 
@@ -48,7 +48,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_counts_twice(tmp_path):
 def kill(running, victim, rng):
     """Kill, then mostly wait until the victim works again; else the next blow meets it half up."""
     if victim == "service":
-        children = [running.pid(name) for name in ("learner", "api")]
+        children = [running.pid(name) for name in ("learner", "views", "api")]
         running.process.kill()
         if rng.random() < 0.5:
             for pid in filter(None, children):
@@ -109,7 +109,7 @@ def check_log(running, load):
 def check_state(running, counts):
     log = open_log(running)
     store = Store(running.data_dir / "state.db")
-    learner = Learner(log, store, None, EngineConfig())
+    learner = Learner(log, store, EngineConfig())
     learner.recover()
     stored, states = learner.hash(), learner.shard.states
     consumed = sum(each["consumed"] for each in counts.values())

@@ -59,7 +59,7 @@ def test_settings_that_cannot_work_end_the_service_with_code_2(tmp_path, setting
 def test_it_stops_in_order_and_takes_its_children_along(tmp_path, number):
     running = Running(tmp_path)
     running.start()
-    children = [running.pid(name) for name in ("learner", "api")]
+    children = [running.pid(name) for name in ("learner", "views", "api")]
     assert running.stop(number) == 0
     assert not any(psutil.pid_exists(pid) for pid in children)
     assert not (running.data_dir / "service.json").exists()
@@ -69,7 +69,7 @@ def test_it_stops_in_order_and_takes_its_children_along(tmp_path, number):
 def test_children_leave_when_the_supervisor_is_killed(tmp_path):
     running = Running(tmp_path)
     running.start()
-    children = [running.pid(name) for name in ("learner", "api")]
+    children = [running.pid(name) for name in ("learner", "views", "api")]
     port = running.port
     running.stop(signal.SIGKILL)
     wait_until(lambda: not any(alive(pid) for pid in children))

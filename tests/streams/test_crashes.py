@@ -10,6 +10,7 @@ from streams.errors import FencedError
 from streams.learner import Learner
 from streams.log.base import EVENTS
 from streams.log.memory import MemoryLog
+from streams.publisher import Publisher
 from streams.shard import replay_log
 from streams.store import Store
 from streams.views import ViewReader, ViewWriter
@@ -22,8 +23,6 @@ POINTS = (
     "folded",
     "committing",
     "committed",
-    "publishing",
-    "published",
 )
 
 
@@ -43,7 +42,13 @@ class Fate:
             raise CrashError
 
 
-def follow(log: MemoryLog, arriving: list[bytes], learner: Learner, rng: random.Random) -> None:
+def follow(
+    log: MemoryLog,
+    arriving: list[bytes],
+    learner: Learner,
+    publisher: Publisher,
+    rng: random.Random,
+) -> None:
     """Let records arrive in portions while the learner works."""
     learner.recover()
     while arriving or learner.lag():
@@ -53,9 +58,9 @@ def follow(log: MemoryLog, arriving: list[bytes], learner: Learner, rng: random.
         learner.step(rng.choice([1, 5, 50]))
         if rng.random() < 0.5:
             learner.commit()
-            learner.publish()
+            publisher.refresh()
     learner.commit()
-    learner.publish()
+    publisher.refresh()
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -64,13 +69,14 @@ def test_dying_at_a_point_again_and_again(tmp_path, point, seed):
     rng = random.Random(f"{point} {seed}")
     arriving = [record.value for record in random_log(seed, 150).poll(EVENTS, 0, 200)][::-1]
     log, store = MemoryLog(START), Store(tmp_path / "state.db")
+    publisher = Publisher(store, ViewWriter(tmp_path), EngineConfig())
     deaths = 0
     while True:
         passes = 1 if point in {"claimed", "recovered"} else rng.randint(1, 3)
         fate = Fate(point, passes if deaths < 4 else 10**9)
-        learner = Learner(log, store, ViewWriter(tmp_path), EngineConfig(), point=fate)
+        learner = Learner(log, store, EngineConfig(), point=fate)
         try:
-            follow(log, arriving, learner, rng)
+            follow(log, arriving, learner, publisher, rng)
             break
         except CrashError:
             deaths += 1
@@ -93,7 +99,7 @@ def test_zombies_that_wake_up_are_fenced_whatever_they_do(tmp_path):
     herd: list[Learner] = []
     fenced = 0
     while arriving:
-        herd.append(Learner(log, store, None, EngineConfig()))
+        herd.append(Learner(log, store, EngineConfig()))
         herd[-1].recover()
         for _ in range(4):
             log.time_ms += rng.choice([0, 700, 40_000])
@@ -107,7 +113,7 @@ def test_zombies_that_wake_up_are_fenced_whatever_they_do(tmp_path):
                 herd.remove(awake)
             if not herd:
                 break
-    last = Learner(log, store, None, EngineConfig())
+    last = Learner(log, store, EngineConfig())
     last.recover()
     while last.step():
         last.commit()

@@ -19,7 +19,7 @@ def test_without_a_file_there_are_none(tmp_path):
 def test_the_latest_come_first_also_among_equal_stamps(tmp_path):
     log, store = MemoryLog(START), Store(tmp_path / "state.db")
     try:
-        learner = Learner(log, store, None, settings())
+        learner = Learner(log, store, settings())
         learner.start()
         offsets = [
             place.offset

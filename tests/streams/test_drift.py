@@ -15,6 +15,7 @@ from streams.learner import Learner
 from streams.log.base import EVENTS
 from streams.log.memory import MemoryLog
 from streams.log.sqlite import SqliteLog
+from streams.publisher import Publisher
 from streams.shard import Shard, replay_log
 from streams.store import Store
 from streams.views import ViewReader, ViewWriter
@@ -140,7 +141,7 @@ def test_the_record_is_obeyed_by_whoever_reads_it_next(house):
         other.commit()
     state = other.shard.states["main"]
     assert state.sums["count"].sum() < before / 2
-    other.publish()
+    house.publish()
     view = house.reader.current().policies["main"]
     assert view.arrays["count"][1:].sum() == state.sums["count"].sum()
     assert other.hash() == replay_log(house.log).hash
@@ -154,7 +155,7 @@ def test_what_was_acted_upon_is_not_acted_upon_again(house, tmp_path):
         traffic.flow(learner, chances)
     assert len(controls(house.log)) == 1
     for store in (house.store, Store(tmp_path / "anew.db")):
-        again = Learner(house.log, store, None, watched(RESET))
+        again = Learner(house.log, store, watched(RESET))
         again.start()
         traffic.flow(again, AFTER, slates=100)
         assert len(controls(house.log)) == 1
@@ -179,7 +180,7 @@ def test_on_a_log_in_a_file_too(tmp_path):
     """The service's own pieces, stamps by the real clock: replay of the file is the live state."""
     log, store = SqliteLog(tmp_path / "log.db"), Store(tmp_path / "state.db")
     config = watched(RESET, learn="first")
-    learner = Learner(log, store, ViewWriter(tmp_path), config)
+    learner = Learner(log, store, config)
     learner.start()
     rng = np.random.default_rng(4)
     for number in range(2400):
@@ -195,7 +196,7 @@ def test_on_a_log_in_a_file_too(tmp_path):
             learner.commit()
     learner.step()
     learner.commit()
-    learner.publish()
+    Publisher(store, ViewWriter(tmp_path), config).refresh()
     ((offset, control),) = controls(log)
     assert control.change == "reset"
     assert offset > 2400

@@ -9,7 +9,6 @@ import time
 
 import msgspec
 
-from streams.config import EngineConfig
 from streams.events import encode_event
 from streams.learner import Learner
 from streams.log.appender import Appender
@@ -21,20 +20,29 @@ from streams.views import ViewReader
 from tests.streams.cases import HOUR, click, impression, settings
 
 CHILD = """
-import sys, threading
+import sys
 from pathlib import Path
 from streams.config import EngineConfig
+from streams.host import Host, Pace
 from streams.learner import Learner
 from streams.log.sqlite import SqliteLog
+from streams.membership import SoleOwner
+from streams.publisher import Publisher
 from streams.store import Store
 from streams.views import ViewWriter
 import msgspec
 folder = Path(sys.argv[1])
 config = EngineConfig.from_dict(msgspec.json.decode(sys.argv[2]))
 log, store = SqliteLog(folder / "log.db"), Store(folder / "state.db")
-learner = Learner(log, store, ViewWriter(folder), config)
-learner.start()
-learner.run(threading.Event(), commit_interval=0.02)
+host = Host(
+    lambda topic, part: Learner(log, store, config, partition=part),
+    SoleOwner([("events", 0)]),
+    pace=Pace(shortest=0.02),
+)
+publisher = Publisher(store, ViewWriter(folder), config)
+while True:
+    host.turn()
+    publisher.refresh()
 """
 KILLS = 5
 
@@ -75,7 +83,7 @@ def test_a_learner_killed_again_and_again(tmp_path, root):
             assert child.poll() is None
             os.kill(child.pid, signal.SIGKILL)
     store = Store(tmp_path / "state.db")
-    learner = Learner(log, store, None, EngineConfig())
+    learner = Learner(log, store, config)
     learner.recover()
     recovered = learner.next_offset
     while learner.step(97):

@@ -1,8 +1,5 @@
 """The loop: what is committed is exact, fenced, recovered, published and timed by the log."""
 
-import threading
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -13,7 +10,7 @@ from streams.events import Control, decode_event, encode_event
 from streams.learner import Learner
 from streams.log.base import EVENTS
 from streams.log.memory import MemoryLog
-from streams.log.sqlite import SqliteLog
+from streams.publisher import Publisher
 from streams.shard import replay_log
 from streams.store import Store
 from streams.views import ViewReader, ViewWriter
@@ -30,14 +27,23 @@ class House:
         self.log = MemoryLog(START)
         self.store = Store(folder / "state.db")
         self.reader = ViewReader(folder)
+        self._publisher: Publisher | None = None
+        self._config = CONFIG
 
     def learner(self, config: EngineConfig = CONFIG, **options: object) -> Learner:
-        return Learner(self.log, self.store, ViewWriter(self.folder), config, **options)
+        self._publisher, self._config = None, config
+        return Learner(self.log, self.store, config, **options)
 
     def started(self, config: EngineConfig = CONFIG, **options: object) -> Learner:
         learner = self.learner(config, **options)
         learner.start()
         return learner
+
+    def publish(self) -> int | None:
+        """Publish as a host with the latest learner's settings does."""
+        if self._publisher is None:
+            self._publisher = Publisher(self.store, ViewWriter(self.folder), self._config)
+        return self._publisher.refresh()
 
     def happen(self, *events, seconds: float = 0.0) -> None:
         self.log.time_ms += round(1000 * seconds)
@@ -59,6 +65,7 @@ def test_the_settings_enter_the_log_once(house):
     assert house.started().next_offset == 1
     explores = settings(HOUR, window=2.0, spec="linear-thompson:floor=0.5,seed=4")
     assert house.started(explores).next_offset == 1
+    house.publish()
     assert house.reader.current().config.policies["main"].spec == explores.policies["main"].spec
     assert house.started(settings(HOUR, window=3.0)).next_offset == 2
     assert house.started(CONFIG).next_offset == 3
@@ -77,7 +84,8 @@ def test_learning_commits_and_publishes_what_replay_finds(house):
     assert learner.step() == 4
     assert learner.commit()
     assert not learner.commit()
-    version = learner.publish()
+    version = house.publish()
+    assert house.publish() is None
     view = house.reader.current()
     assert (view.version, view.offsets) == (version, {0: 5})
     assert view.counts == learner.counts == replay_log(house.log).counts
@@ -92,8 +100,8 @@ def test_nothing_uncommitted_is_published(house):
     learner = house.started()
     house.happen(impression("r"))
     learner.step()
-    with pytest.raises(StoreError, match="commit before"):
-        learner.publish()
+    house.publish()
+    assert house.reader.current().offsets == {0: 1} != {0: learner.next_offset}
 
 
 @pytest.mark.parametrize("half_life", ["", ":half_life_seconds=3"])
@@ -105,7 +113,7 @@ def test_published_beliefs_are_the_derived_ones_to_the_bit(house, half_life):
         house.happen(click(f"r{number}", items[1], f"e{number}"))
         learner.step()
         learner.commit()
-        learner.publish()
+        house.publish()
         shard = learner.shard
         derived = shard.policies["main"].derive(shard.states["main"])
         published = house.reader.current().policies["main"]
@@ -156,7 +164,7 @@ def test_a_lost_tail_of_the_log_is_refused(house):
 def test_another_log_is_refused(house):
     house.started()
     house.log = MemoryLog(START)
-    with pytest.raises(StoreError, match="holds state learned from log"):
+    with pytest.raises(StoreError, match="was created anew"):
         house.started()
 
 
@@ -198,7 +206,7 @@ def test_a_control_record_changes_state_where_it_stands_in_the_log(house):
     house.happen(impression("t"), seconds=9)
     learner.step()
     learner.commit()
-    learner.publish()
+    house.publish()
     assert learner.hash() == replay_log(house.log).hash == house.started(learner._config).hash()
     assert house.reader.current().policies["main"].arrays["theta"].shape[1] == 4
 
@@ -234,53 +242,3 @@ def test_a_store_that_fails_for_a_while_loses_nothing(house, monkeypatch):
     again = house.started()
     assert again.hash() == learner.hash() == replay_log(house.log).hash
     assert again.shard.joiner.closed.to_dict() == learner.shard.joiner.closed.to_dict() != {}
-
-
-def wait_for(learner: Learner, reached: Callable[[Learner], bool]) -> None:
-    """Run a learner until it published what was waited for."""
-    stop = threading.Event()
-
-    def look(running: Learner) -> None:
-        if reached(running):
-            stop.set()
-
-    guard = threading.Timer(60, stop.set)
-    guard.start()
-    learner.run(stop, commit_interval=0.01, on_publish=look)
-    guard.cancel()
-    assert reached(learner)
-
-
-def test_run_closes_windows_of_an_idle_log_by_itself(tmp_path):
-    log, store = SqliteLog(tmp_path / "log.db"), Store(tmp_path / "state.db")
-    learner = Learner(log, store, ViewWriter(tmp_path), settings(window=0.05))
-    learner.start()
-    log.append(EVENTS, [("", encode_event(impression("r"))), ("", encode_event(click("r")))])
-    wait_for(learner, lambda it: it.counts.to_dict().get("impression", {}).get("applied") == 1)
-    assert learner.counts.to_dict()["tick"]["applied"] >= 1
-    assert learner.committed_offset == learner.next_offset == log.end(EVENTS)
-    assert ViewReader(tmp_path).current().offsets == {0: learner.next_offset}
-    assert learner.hash() == replay_log(log).hash
-    log.close()
-    store.close()
-
-
-def test_run_goes_on_after_trouble_and_tells_of_it(house, monkeypatch, caplog):
-    learner = house.started()
-    house.happen(impression("r"))
-    works, troubles = house.store.commit, []
-
-    def fail_twice(*given: object) -> object:
-        if len(troubles) < 2:
-            troubles.append(learner.trouble)
-            raise StoreError("cannot commit to store: disk full")
-        troubles.append(learner.trouble)
-        return works(*given)
-
-    monkeypatch.setattr(house.store, "commit", fail_twice)
-    wait_for(learner, lambda it: it.committed_offset == 2)
-    assert troubles[0] is None
-    assert [str(trouble)[-9:] for trouble in troubles[1:]] == ["disk full"] * 2
-    assert learner.trouble is None
-    told = [record.getMessage() for record in caplog.records]
-    assert told == ["learning waits: cannot commit to store: disk full", "learning goes on"]

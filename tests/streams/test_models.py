@@ -79,7 +79,7 @@ def test_a_model_is_the_same_live_recovered_published_and_replayed(tmp_path, spe
         if number % 4 == 3:
             learner.step()
             learner.commit()
-            learner.publish()
+            house.publish()
             policy, state = learner.shard.policies["main"], learner.shard.states["main"]
             same(house.reader.current().policies["main"], policy.derive(state))
         if number in {14, 22, 30}:
@@ -118,7 +118,7 @@ def test_a_schema_that_changes_keeps_or_empties_what_a_model_learned(tmp_path, s
         house.happen(*shown(number), seconds=0.9)
     learner.step()
     learner.commit()
-    learner.publish()
+    house.publish()
     assert learner.hash() == replay_log(house.log).hash
     assert house.started(more).hash() == learner.hash()
     house.store.close()
@@ -133,7 +133,7 @@ def test_a_view_is_published_when_nothing_was_learned_since_the_last(tmp_path, s
     for _ in range(2):
         learner.step()
         assert learner.commit()
-        learner.publish()
+        house.publish()
         house.happen(Tick(ts=0))  # the second is open still
     policy, state = learner.shard.policies["main"], learner.shard.states["main"]
     same(house.reader.current().policies["main"], policy.derive(state))

@@ -46,7 +46,7 @@ def letter(offset: int, detail: str = "bad") -> DeadLetter:
 
 def test_a_new_shard_starts_at_nothing(store):
     position = store.claim("events", 0, "log")
-    assert position == replace(Position.fresh("events", 0, "log"), epoch=1)
+    assert position == replace(Position.fresh("events", 0, "log", 1), epoch=1)
     saved = store.load(position)
     assert (saved.base, saved.deltas, saved.closed.to_dict()) == ({}, [], {})
 
@@ -153,7 +153,7 @@ def test_dead_letters_are_kept_once_by_their_source(store, tmp_path):
 
 def test_state_of_another_log_is_refused(store):
     store.claim("events", 0, "log")
-    with pytest.raises(StoreError, match="this log is another"):
+    with pytest.raises(StoreError, match="has id another now"):
         store.claim("events", 0, "another")
 
 

@@ -23,6 +23,7 @@ def posterior(value: float, items: int = 3) -> Posterior:
 
 def publish(writer: ViewWriter, number: int, items: int = 3) -> int:
     return writer.publish(
+        clocks={0: 1000 * number},
         offsets={0: number},
         policies={"main": posterior(number, items)},
         config=CONFIG,

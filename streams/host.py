@@ -1,0 +1,220 @@
+"""A process that learns: the learners of the shards it owns, and the round they take turns in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streams.errors import FencedError, LogError, RefusedError, StoreError
+from streams.learner import Learner
+from streams.membership import Membership, Shards
+
+__all__ = ["Host", "Pace", "Watch"]
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 0.02
+RETRY_SECONDS = 1.0
+STEP = 5000  # records a learner takes at a turn
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How often a shard is committed.
+
+    Parameters
+    ----------
+    shortest, longest
+        Seconds between two commits, at least and at most.
+    bytes_per_second
+        What commits of one process may write on average: large ones come more seldom.
+    """
+
+    shortest: float = 0.5
+    longest: float = 10.0
+    bytes_per_second: float = 8e6
+
+    def after(self, size: int, shards: int) -> float:
+        """Seconds to wait after a commit of ``size`` bytes, one of ``shards`` that write."""
+        wanted = size * shards / self.bytes_per_second
+        return min(max(wanted, self.shortest), max(self.longest, self.shortest))
+
+
+class Watch:
+    """Told what a host does, to count and time it; this one does nothing with it."""
+
+    def committed(self, shard: Key, size: int, seconds: float) -> None:
+        """Note a commit of ``size`` bytes of state."""
+
+    def fenced(self, shard: Key) -> None:
+        """Note a commit that was refused because another process owns the shard."""
+
+    def recovered(self, shard: Key, seconds: float) -> None:
+        """Note a shard taken over."""
+
+
+class _Owned:
+    """A learner and when it is to be looked after."""
+
+    def __init__(self, learner: Learner, now: float) -> None:
+        self.learner = learner
+        self.commit_at = now
+        self.retry_at = 0.0
+        self.trouble: Exception | None = None
+
+
+class Host:
+    """Learners of all shards that a membership assigns, in one thread.
+
+    Parameters
+    ----------
+    make
+        Makes the learner of a topic's partition.
+    clock
+        Seconds that only grow.
+
+    Attributes
+    ----------
+    owned
+        Shards this process learns now.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[str, int], Learner],
+        membership: Membership,
+        *,
+        pace: Pace | None = None,
+        watch: Watch | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._make = make
+        self._membership = membership
+        self._pace = pace or Pace()
+        self._watch = watch or Watch()
+        self._clock = clock
+        self.owned: dict[Key, _Owned] = {}
+        self._claims: dict[Key, float] = {}  # when to take over what is assigned and not owned
+
+    @property
+    def learners(self) -> dict[Key, Learner]:
+        """Learners by topic and partition."""
+        return {key: owned.learner for key, owned in sorted(self.owned.items())}
+
+    @property
+    def troubled(self) -> dict[Key, Exception]:
+        """Shards that cannot be read or committed just now, and why."""
+        return {key: each.trouble for key, each in self.owned.items() if each.trouble is not None}
+
+    @property
+    def rebalances(self) -> int:
+        """How often the group shared out its partitions anew."""
+        return self._membership.rebalances
+
+    def run(self, stop: threading.Event) -> None:
+        """Learn until ``stop`` is set; then commit and leave the group.
+
+        Raises
+        ------
+        RefusedError
+            When stored state and log do not fit each other.
+        """
+        try:
+            while not stop.is_set():
+                if not self.turn():
+                    stop.wait(min(IDLE_SECONDS, self._pace.shortest))
+        finally:
+            self._release(list(self.owned))
+            self._membership.close()
+
+    def turn(self) -> bool:
+        """Take every shard one step further; returns whether any record was learned from."""
+        change = self._membership.poll(self._release)
+        for key in change.lost:
+            self._drop(key, "another process took it over")
+        self._claims.update({key: self._clock() for key in change.assigned})
+        for key, due in sorted(self._claims.items()):
+            if self._clock() >= due:
+                self._take(key)
+        busy = False
+        for key, owned in list(self.owned.items()):
+            if self._clock() >= owned.retry_at:
+                busy |= self._attempt(key, owned)
+        return busy
+
+    def _take(self, key: Key) -> None:
+        start = self._clock()
+        learner = self._make(*key)
+        try:
+            learner.recover()
+        except RefusedError:
+            raise
+        except (LogError, StoreError) as error:
+            logger.warning("%s-%d cannot be taken over: %s; trying again", *key, error)
+            self._claims[key] = self._clock() + RETRY_SECONDS
+            return
+        del self._claims[key]
+        self.owned[key] = _Owned(learner, start)
+        self._watch.recovered(key, self._clock() - start)
+        logger.info("%s-%d restored up to offset %d", *key, learner.next_offset)
+
+    def _attempt(self, key: Key, owned: _Owned) -> bool:
+        try:
+            moved = owned.learner.step(STEP) > 0 or owned.learner.tick()
+            if self._clock() >= owned.commit_at:
+                self._commit(key, owned)
+        except FencedError as error:
+            self._fenced(key, error)
+            return False
+        except RefusedError:
+            raise
+        except (LogError, StoreError) as error:
+            # A full disk or a lock may pass; nothing is lost, because nothing was committed.
+            if owned.trouble is None:
+                logger.warning("learning %s-%d waits: %s", *key, error)
+            owned.trouble = error
+            owned.retry_at = self._clock() + min(RETRY_SECONDS, max(self._pace.shortest, 0.05))
+            return False
+        return moved
+
+    def _commit(self, key: Key, owned: _Owned) -> None:
+        start = self._clock()
+        size = owned.learner.commit()
+        now = self._clock()
+        owned.commit_at = now + (self._pace.after(size, len(self.owned)) if size else 0.0)
+        if size:
+            self._watch.committed(key, size, now - start)
+            self._membership.commit({key: owned.learner.committed_offset})
+        if owned.trouble is not None:
+            logger.warning("learning %s-%d goes on", *key)
+            owned.trouble = None
+
+    def _release(self, shards: Shards) -> None:
+        for key in shards:
+            self._claims.pop(key, None)
+            owned = self.owned.pop(key, None)
+            if owned is None:
+                continue
+            try:
+                self._commit(key, owned)
+            except FencedError as error:
+                self._watch.fenced(key)
+                logger.warning("%s", error)
+            except (LogError, StoreError) as error:
+                logger.warning("%s-%d goes without a last commit: %s", *key, error)
+
+    def _fenced(self, key: Key, error: FencedError) -> None:
+        self._watch.fenced(key)
+        self._drop(key, str(error))
+        # Either the group tells soon that the shard went, or an operator put its state back.
+        self._claims[key] = self._clock() + 5 * RETRY_SECONDS
+
+    def _drop(self, key: Key, why: str) -> None:
+        self._claims.pop(key, None)
+        if self.owned.pop(key, None) is not None:
+            logger.warning("%s-%d is dropped: %s", *key, why)
