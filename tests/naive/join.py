@@ -1,4 +1,4 @@
-"""Impression + feedback -> outcomes: a deterministic fold over the records of a partition.
+"""The joiner one event at a time, by dicts: what `streams.join` does over columns.
 
 The clock is the running maximum of the append stamps and nothing closes except at a record: each
 record first moves the clock, then every window whose deadline is reached closes, in the order
@@ -10,14 +10,7 @@ from __future__ import annotations
 
 from engine.errors import ConfigError
 from engine.features import Schema
-from streams.agenda import (
-    Agenda,
-    ClosedRequests,
-    ConfigHistory,
-    JoinPoint,
-    Remembered,
-    request_key,
-)
+from streams.agenda import ConfigHistory, JoinPoint, Remembered, request_key
 from streams.config import EngineConfig, Forgetting
 from streams.counts import Counts
 from streams.errors import BadEventError
@@ -33,15 +26,15 @@ from streams.events import (
     encode_event,
 )
 from streams.log.base import Record
-from streams.requests import DeadLetter, Early, Outcome, Reply, Window
+from streams.requests import DeadLetter
 from streams.rows import encode_slate
-
-__all__ = ["JoinPoint", "Joiner"]
+from tests.naive.agenda import Agenda, ClosedRequests
+from tests.naive.windows import Early, Outcome, Reply, Window
 
 MIN_MEMORY_MS = 60_000
 
 
-class Joiner:
+class NaiveJoiner:
     """The fold. Callers take ``outcomes`` away, and ``dead`` and ``remembered`` at commits.
 
     Parameters

@@ -1,9 +1,12 @@
 """Streams and settings that the tests of this folder share."""
 
 import random
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+
+from streams.columns import RecordSpans
 from streams.config import EngineConfig, Forgetting, PolicyConfig, RecommenderConfig
-from streams.errors import BadEventError
 from streams.events import (
     Activation,
     Event,
@@ -11,13 +14,14 @@ from streams.events import (
     Impression,
     ShownItem,
     Tick,
-    decode_event,
     encode_event,
 )
 from streams.join import Joiner, JoinPoint
+from streams.joined import Joined
 from streams.log.base import EVENTS, Record
 from streams.log.memory import MemoryLog
-from streams.requests import Outcome
+from streams.scan import decode_columns
+from tests.naive.windows import Outcome
 
 HOUR = {"type": "numeric", "name": "hour", "center": 12, "scale": 6}
 DEVICE = {"type": "categorical", "name": "device", "values": ["ios", "web"]}
@@ -49,6 +53,44 @@ def click(request_id: str, item_id: str = "a", event_id: str = "e", **fields: ob
     return Feedback(ts=0, event_id=event_id, request_id=request_id, item_id=item_id, **given)
 
 
+def take_in(joiner: Joiner, records: Sequence[Record]) -> None:
+    """Let a joiner take in records."""
+    spans = RecordSpans.of(records)
+    while spans.n:
+        columns = decode_columns(joiner.plan, spans)
+        joiner.add(columns)
+        spans = spans.cut(columns.n, spans.n)
+
+
+def told(joined: Iterable[Joined]) -> list[Outcome]:
+    """Outcomes one by one, in the order they were joined."""
+    found = []
+    for policy, outcomes, number, offset, opened in joined:
+        for each in np.unique(number):
+            rows = np.flatnonzero(number == each)
+            row = rows[0]
+            part = outcomes.take(rows)
+            outcome = Outcome(
+                offset=int(offset[row]),
+                opened=int(opened[row]),
+                policy=policy,
+                slots=tuple(part.slot.tolist()),
+                item_ids=tuple(part.item_ids),
+                x=part.x[0],
+                reward=tuple(part.reward.tolist()),
+                weight=float(part.weight[0]),
+                time_ms=int(part.time_ms[0]),
+                propensity=tuple(part.propensity.tolist()),
+                last=int(part.last[0]),
+                z=part.z if part.z.shape[1] else None,
+            )
+            assert (part.x == outcome.x).all()
+            assert set(part.time_ms.tolist()) == {outcome.time_ms}
+            assert set(part.last.tolist()) == {outcome.last}
+            found.append((int(each), outcome))
+    return [outcome for _, outcome in sorted(found, key=lambda pair: pair[0])]
+
+
 class Bench:
     """A joiner fed one event at a time, at times in seconds."""
 
@@ -58,12 +100,7 @@ class Bench:
     def at(self, seconds: float, event: Event | bytes) -> "Bench":
         offset = self.joiner.next_offset
         value = event if isinstance(event, bytes) else encode_event(event)
-        record = Record(offset, START + round(1000 * seconds), "", value)
-        try:
-            decoded = decode_event(value)
-        except BadEventError as error:
-            decoded = error
-        self.joiner.add(record, decoded)
+        take_in(self.joiner, [Record(offset, START + round(1000 * seconds), "", value)])
         assert self.joiner.counts.exact
         assert self.joiner.counts.pending == self.joiner.pending()
         return self
@@ -71,13 +108,17 @@ class Bench:
     def tick(self, seconds: float) -> "Bench":
         return self.at(seconds, Tick(ts=0))
 
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return told(self.joiner.outcomes)
+
     def fates(self, kind: str) -> dict[str, int]:
         return {fate: n for fate, n in self.joiner.counts.to_dict()[kind].items() if n}
 
     def rewards(self) -> list[tuple[str, float]]:
         return [
             (item, reward)
-            for outcome in self.joiner.outcomes
+            for outcome in self.outcomes
             for item, reward in zip(outcome.item_ids, outcome.reward, strict=True)
         ]
 
