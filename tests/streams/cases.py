@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from msgspec import structs
 
 from streams.columns import RecordSpans
 from streams.config import EngineConfig, Forgetting, PolicyConfig, RecommenderConfig
@@ -25,6 +26,7 @@ from tests.naive.windows import Outcome
 
 HOUR = {"type": "numeric", "name": "hour", "center": 12, "scale": 6}
 DEVICE = {"type": "categorical", "name": "device", "values": ["ios", "web"]}
+PRICE = {"type": "numeric", "name": "price", "of": "item", "center": 5, "scale": 2}
 START = 1_700_000_000_000
 
 
@@ -134,7 +136,7 @@ STEPS_MS = [0, 0, 1, 500, 4_000, 9_000, 15_000, 20_000, 30_000, 130_000]
 
 def random_config(rng: random.Random) -> EngineConfig:
     """Settings that differ in everything control records may change."""
-    features = rng.choice([(), (HOUR,), (HOUR, DEVICE), (DEVICE,)])
+    features = rng.choice([(), (HOUR,), (HOUR, DEVICE), (DEVICE,), (PRICE, HOUR)])
     spec = rng.choice(["linear-greedy", "linear-ucb:half_life_seconds=20", "beta-thompson"])
     names = rng.sample(["default", "other"], rng.randint(1, 2))
     return EngineConfig(
@@ -147,6 +149,7 @@ def random_config(rng: random.Random) -> EngineConfig:
                 policy=f"policy-{name}",
                 window_seconds=rng.choice([0.001, 20, 100]),
                 default_reward=rng.choice([0, -0.5]),
+                kinds=rng.choice([{"click": 1.0}, {"click": 1.0, "view": 0.5}, {"view": -2.0}]),
                 **rng.choice(
                     [
                         {"learn": "first"},
@@ -159,25 +162,22 @@ def random_config(rng: random.Random) -> EngineConfig:
     )
 
 
+REQUESTS = ("r0", "r1", "r2", "r3", "r4", "r\u00e95", 'r"6')
+EVENTS_SEEN = ("e0", "e1", "e2", "e3", "\u20ac4", "e\\5")
+
+
 def random_event(rng: random.Random) -> bytes:
     """One record: few request ids, so that they repeat, come early, late and come back."""
-    request_id = f"r{rng.randrange(7)}"
-    items = "".join(rng.sample("abcdef", rng.randint(1, 4)))
+    request_id = rng.choice(REQUESTS)
+    items = "".join(rng.sample("abcde\u00e4", rng.randint(1, 4)))
     draw = rng.random()
     if draw < 0.4:
-        event: Event = impression(
-            request_id,
-            items,
-            recommender=rng.choice(["default", "default", "other", "nobody"]),
-            deferred=rng.random() < 0.5,
-            weight=rng.choice([1.0, 2.5]),
-            context=rng.choice([{}, {"hour": 5}, {"hour": 7.5, "device": "web"}, {"hour": "x"}]),
-        )
+        event: Event = random_impression(rng, request_id, items)
     elif draw < 0.7:
         event = click(
             request_id,
-            rng.choice("abcdef"),
-            f"e{rng.randrange(6)}",
+            rng.choice("abcde\u00e4"),
+            rng.choice(EVENTS_SEEN),
             kind=rng.choice(["click", "click", "view"]),
             value=rng.choice([1.0, 0.25]),
             slot=rng.choice([None, None, None, 0, 2]),
@@ -195,6 +195,27 @@ def random_event(rng: random.Random) -> bytes:
     else:
         return rng.choice([b"{", b"\xff", b'{"type":"item","ts":0,"id":"a"}', b"null"])
     return encode_event(event)
+
+
+def random_impression(rng: random.Random, request_id: str, items: str) -> Impression:
+    """A slate, now and then with features that do not fit, or escapes in its JSON."""
+    seen = impression(
+        request_id,
+        items,
+        recommender=rng.choice(["default", "default", "other", "nobody"]),
+        deferred=rng.random() < 0.5,
+        weight=rng.choice([1.0, 2.5]),
+        context=rng.choice([{}, {"hour": 5}, {"hour": 7.5, "device": "web"}, {"hour": "x"}]),
+    )
+    priced = [
+        structs.replace(
+            shown, features=rng.choice([None, {}, {"price": 3.5}, {"price": 9, "colour": "red"}])
+        )
+        for shown in seen.slate
+    ]
+    if rng.random() < 0.05:
+        priced[-1] = structs.replace(priced[-1], features={"price": "dear"})
+    return structs.replace(seen, slate=tuple(priced))
 
 
 def random_log(seed: int, length: int) -> MemoryLog:
