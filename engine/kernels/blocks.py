@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.compile import inline
+from engine.kernels.memory import copy1
 
-__all__ = ["copy1", "equal1", "give_back1", "keep_text1", "size_class1", "take_block1"]
+__all__ = ["give_back1", "keep_text1", "size_class1", "take_block1"]
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -51,6 +52,7 @@ ARRIVALS = 25  # slots that ever had a reward
 WEIGHT = 26  # a number
 X_START = 27  # its context row; the item rows follow
 SPARE = 28  # another block that holds the rows, 0 for none
+EVENT_COUNT = 29
 WINDOW_WORDS = 32
 
 # Of a slot, from WINDOW_WORDS + SLOT_WORDS * slot on.
@@ -116,22 +118,6 @@ def give_back1(arena: Ints, free: Ints, block: int) -> None:
     arena[block + OFFSET] = -1
     arena[block + NEXT] = free[size]
     free[size] = block
-
-
-@inline
-def copy1(target: Bytes, at: int, source: Bytes, start: int, length: int) -> None:
-    """Writes: target."""
-    for i in range(length):
-        target[at + i] = source[start + i]
-
-
-@inline
-def equal1(left: Bytes, at: int, right: Bytes, start: int, length: int) -> bool:
-    """Whether two texts of one length are equal."""
-    different = np.uint8(0)
-    for i in range(length):
-        different |= left[at + i] ^ right[start + i]
-    return different == 0
 
 
 @inline

@@ -20,12 +20,11 @@ from engine.kernels.blocks import (
     WEIGHT,
     WINDOW_WORDS,
     X_START,
-    copy1,
-    equal1,
     give_back1,
     take_block1,
 )
 from engine.kernels.compile import inline, kernel
+from engine.kernels.memory import copy1, equal1
 from engine.kernels.tables import HASH, VALUE
 from engine.kernels.windows import FIRST, LAST_SLOT, OF_WINDOW, SIZE, TIME_MS, USED
 
@@ -105,17 +104,15 @@ def gather_outcomes(
     ``number`` the row of its outcome. x ``(n, d)``, z ``(n, e)``, the rest ``(n,)``.
     """
     n, d, e = 0, x.shape[1], z.shape[1]
+    flat_x, flat_z = x.reshape(-1), z.reshape(-1)
     for row in chosen:
         window = outcomes[row, OF_WINDOW]
         first = outcomes[row, FIRST]
         context = arena[window + X_START]
         for i in range(first, first + outcomes[row, SIZE]):
             at = window + WINDOW_WORDS + SLOT_WORDS * slots[i]
-            for j in range(d):
-                x[n, j] = numbers[context + j]
-            of_item = context + d + e * slots[i]
-            for j in range(e):
-                z[n, j] = numbers[of_item + j]
+            copy1(flat_x, d * n, numbers, context, d)
+            copy1(flat_z, e * n, numbers, context + d + e * slots[i], e)
             reward[n] = rewards[i]
             weight[n] = numbers[window + WEIGHT]
             time_ms[n] = outcomes[row, TIME_MS]
@@ -151,8 +148,5 @@ def put_rows(
     b = take_block1(arena, free, state, USED, words, ROWS)
     arena[b + OFFSET], arena[b + NEXT] = -1, 0
     arena[window + SPARE], arena[window + X_START] = b, b + ROWS_WORDS
-    for j in range(d):
-        numbers[b + ROWS_WORDS + j] = x[j]
-    for k in range(len(z)):
-        for j in range(e):
-            numbers[b + ROWS_WORDS + d + k * e + j] = z[k, j]
+    copy1(numbers, b + ROWS_WORDS, x, 0, d)
+    copy1(numbers, b + ROWS_WORDS + d, z.reshape(-1), 0, z.size)

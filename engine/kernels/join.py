@@ -31,6 +31,7 @@ from engine.kernels.blocks import (
     EVENT_LENGTH,
     EVENT_START,
     EVENTS,
+    EVENT_COUNT,
     FORGET,
     IS_SHOWN,
     ITEM_HASH,
@@ -74,13 +75,12 @@ from engine.kernels.blocks import (
     WINDOW,
     WINDOW_WORDS,
     X_START,
-    copy1,
-    equal1,
     give_back1,
     keep_text1,
     take_block1,
 )
 from engine.kernels.compile import inline, kernel
+from engine.kernels.memory import borrow1, copy1, equal1, prefetch1
 from engine.kernels.tables import HASH, VALUE, erase1, holds1, insert1, locate1
 from engine.kernels.windows import (
     ACTIVATIONS,
@@ -135,6 +135,7 @@ Table = NDArray[np.int64]
 
 CONTROL, TICK = 3, 4  # kinds of records beyond those that are joined
 MAX_SLATE = 1000
+AHEAD = 16
 SKIPPED = -1  # fate of a record whose request a commit holds as closed
 
 
@@ -261,11 +262,40 @@ def join_events(
     there is no more room for what is learned; then take that away and call again. ``fate`` is a
     column of ``counts``, ``SKIPPED``, or 0 for a control record.
     """
+    # Not counted: a helper would count each of them twice at every call.
+    arena = borrow1(arena)
+    numbers = borrow1(numbers)
+    texts = borrow1(texts)
+    free = borrow1(free)
+    requests = borrow1(requests)
+    seen = borrow1(seen)
+    closed = borrow1(closed)
+    skipped = borrow1(skipped)
+    heap = borrow1(heap)
+    rules = borrow1(rules)
+    rates = borrow1(rates)
+    counts = borrow1(counts)
+    state = borrow1(state)
+    data = borrow1(data)
+    outcomes = borrow1(outcomes)
+    slots = borrow1(slots)
+    rewards = borrow1(rewards)
+    changed = borrow1(changed)
+    activated = borrow1(activated)
     state[CHANGED] = state[LEARNED_SLOTS] = state[OUTCOMES] = 0
     release_closed1(arena, free, state)
     n = len(offset)
+    flat_requests, flat_closed = requests.reshape(-1), closed.reshape(-1)
     while state[AT] < n:
         i = state[AT]
+        j = min(i + AHEAD, n - 1)
+        at = request_hash[j] & (len(requests) - 1)
+        prefetch1(flat_requests, 2 * at)
+        prefetch1(flat_closed, 2 * (request_hash[j] & (len(closed) - 1)))
+        j = min(i + AHEAD // 2, n - 1)
+        b = requests[request_hash[j] & (len(requests) - 1), VALUE]
+        for line in range(6):
+            prefetch1(arena, b + 8 * line)
         state[CLOCK] = clock = max(state[CLOCK], stamp[i])
         while state[ENTRIES] > 0 and heap[0, 0] <= clock:
             b = heap[0, 2]
@@ -296,6 +326,13 @@ def join_events(
                 else:
                     drop_early1(arena, free, requests, counts, state, b)
             pop_deadline1(heap, state, ENTRIES)
+            if state[ENTRIES] > 2:
+                key = arena[heap[0, 2] + REQUEST_HASH]
+                prefetch1(flat_requests, 2 * (key & (len(requests) - 1)))
+                prefetch1(flat_closed, 2 * (key & (len(closed) - 1)))
+                for line in range(6):
+                    prefetch1(arena, heap[1, 2] + 8 * line)
+                    prefetch1(arena, heap[2, 2] + 8 * line)
         if state[LEARNED_SLOTS] + MAX_SLATE > len(slots) or state[CHANGED] + 1 > len(changed):
             return i
         state[AT] = i + 1
@@ -402,7 +439,7 @@ def join_events(
             b = take_block1(arena, free, state, USED, words, WINDOW)
             wait = rules[rule, WINDOW_MS] if rule >= 0 else state[LONGEST]
             hold1(arena, state, b, offset[i], key, clock + wait)
-            arena[b + EVENTS] = arena[b + SPARE] = arena[b + UNLEARNED] = 0
+            arena[b + EVENTS] = arena[b + EVENT_COUNT] = arena[b + SPARE] = arena[b + UNLEARNED] = 0
             arena[b + LEARNED] = arena[b + ARRIVALS] = 0
             arena[b + LAST] = -1
             arena[b + SLOTS] = k
@@ -412,8 +449,7 @@ def join_events(
             arena[b + FORGET] = clock + state[MEMORY]
             numbers[b + WEIGHT] = weight[i]
             arena[b + X_START] = b + rows
-            for j in range(dx):
-                numbers[b + rows + j] = x[x_start[i] + j]
+            copy1(numbers, b + rows, x, x_start[i], dx)
             whole = 8 * (b + rows + dx + k * dz)
             copy1(texts, whole, data, start, size)
             arena[b + VALUE_START], arena[b + VALUE_LENGTH] = whole, size
@@ -436,8 +472,7 @@ def join_events(
                 numbers[s + PROPENSITY] = propensity[first + j]
                 arena[s + REPLIES] = arena[s + ARRIVAL] = 0
                 arena[s + STATUS] = 0 if deferred[i] else IS_SHOWN
-                for c in range(dz):
-                    numbers[to + c] = z[z_start[first + j] + c]
+                copy1(numbers, to, z, z_start[first + j], dz)
             if rule < 0:
                 arena[b + SETTLED] = 1
                 fate[i] = FILTERED

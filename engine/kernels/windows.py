@@ -18,6 +18,7 @@ from engine.kernels.blocks import (
     EVENT_LENGTH,
     EVENT_START,
     EVENTS,
+    EVENT_COUNT,
     FORGET,
     IS_LEARNED,
     IS_SHOWN,
@@ -41,10 +42,10 @@ from engine.kernels.blocks import (
     STATUS,
     UNLEARNED,
     WINDOW_WORDS,
-    equal1,
     give_back1,
 )
 from engine.kernels.compile import inline
+from engine.kernels.memory import equal1
 from engine.kernels.random import mix1
 from engine.kernels.tables import HASH, VALUE, erase1, insert1
 
@@ -63,7 +64,7 @@ USED = 3  # words of the arena
 ENTRIES = 4  # of the heap of deadlines
 ENDS = 5  # oldest and newest block held
 HELD = 7  # how many there are
-SEEN_IDS = 8  # event ids of open windows
+SEEN_IDS = 8  # event ids that open windows saw
 CLOSED = 9  # entries of the table of closed requests
 CHANGED = 10  # rows of ``changed``
 OUTCOMES = 11  # rows of ``outcomes``
@@ -81,6 +82,8 @@ ACTIVATIONS, FEEDBACK, IMPRESSIONS = 1, 2, 0
 # Columns of ``rules``; ``rates`` have the default reward, then the weight of every kind or NaN.
 WINDOW_MS, AGGREGATION, AT_ONCE, POLICY, X_WIDTH, Z_WIDTH = range(6)
 EARLIEST, LATEST, LARGEST, SUM = range(4)  # aggregations
+
+FEW = 8  # event ids of a window that are only a list; more stand in a table, too
 
 # Columns of ``outcomes``.
 OF_WINDOW, OF_POLICY, BY_OFFSET, OPENED, TIME_MS, LAST_SLOT, FIRST, SIZE = range(8)
@@ -141,6 +144,17 @@ def saw1(
     length: int,
 ) -> bool:
     """Whether a window saw an event id, a span of ``source``."""
+    if arena[window + EVENT_COUNT] <= FEW:
+        b = arena[window + EVENTS]
+        while b:
+            if (
+                arena[b + EVENT_HASH] == event_hash
+                and arena[b + EVENT_LENGTH] == length
+                and equal1(texts, arena[b + EVENT_START], source, start, length)
+            ):
+                return True
+            b = arena[b + NEXT]
+        return False
     key, mask = seen_key1(window, event_hash), len(seen) - 1
     at = key & mask
     while seen[at, VALUE] != 0:
@@ -163,8 +177,13 @@ def see1(arena: Ints, seen: Table, state: Ints, window: int, b: int) -> None:
     arena[b + OWNER] = window
     arena[b + NEXT] = arena[window + EVENTS]
     arena[window + EVENTS] = b
-    insert1(seen, seen_key1(window, arena[b + EVENT_HASH]), b)
+    arena[window + EVENT_COUNT] += 1
     state[SEEN_IDS] += 1
+    if arena[window + EVENT_COUNT] > FEW:  # all of them when there are one too many for a list
+        last = 0 if arena[window + EVENT_COUNT] == FEW + 1 else arena[b + NEXT]
+        while b != last:
+            insert1(seen, seen_key1(window, arena[b + EVENT_HASH]), b)
+            b = arena[b + NEXT]
 
 
 @inline
@@ -357,13 +376,14 @@ def activate1(
 @inline
 def forget_events1(arena: Ints, free: Ints, seen: Table, state: Ints, window: int) -> None:
     """Writes: arena, free, seen, state. Gives back the event ids a window saw."""
-    b = arena[window + EVENTS]
+    b, many = arena[window + EVENTS], arena[window + EVENT_COUNT] > FEW
     while b:
         following = arena[b + NEXT]
-        erase1(seen, seen_key1(window, arena[b + EVENT_HASH]), b)
+        if many:
+            erase1(seen, seen_key1(window, arena[b + EVENT_HASH]), b)
         give_back1(arena, free, b)
-        state[SEEN_IDS] -= 1
         b = following
+    state[SEEN_IDS] -= arena[window + EVENT_COUNT]
 
 
 @inline
