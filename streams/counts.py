@@ -114,11 +114,7 @@ class CountTable:
         """Return what is counted so far."""
         told = [(kind, row) for kind, row in zip(self.KINDS, self.rows.tolist(), strict=True)]
         return Counts(
-            {
-                kind: dict(zip(self.COLUMNS, row[:-1], strict=True))
-                for kind, row in told
-                if row[-1]
-            }
+            {kind: dict(zip(self.COLUMNS, row[:-1], strict=True)) for kind, row in told if row[-1]}
         )
 
 

@@ -123,7 +123,8 @@ class Holdings:
     def windows(self) -> Ints:
         """Blocks of windows, likewise."""
         blocks = self.held()
-        return blocks[self.arena[blocks + KIND] == WINDOW]
+        windows: Ints = blocks[self.arena[blocks + KIND] == WINDOW]
+        return windows
 
     def value(self, block: int) -> bytes:
         """Bytes of the record that a window or an early record was made from."""
@@ -161,7 +162,9 @@ def _words(columns: EventColumns, rules: Rules) -> int:
     """Words of all blocks that a batch can add."""
     own = np.flatnonzero((columns.kind == IMPRESSION) & (columns.recommender >= 0))
     row, slots = rules.rows[columns.recommender[own]], columns.slots[own]
-    rows = int(row[:, X_WIDTH].sum() + (slots * row[:, Z_WIDTH]).sum()) if len(rules.settings) else 0
+    rows = (
+        int(row[:, X_WIDTH].sum() + (slots * row[:, Z_WIDTH]).sum()) if len(rules.settings) else 0
+    )
     texts = (
         columns.value_length,
         columns.request_length,

@@ -180,7 +180,8 @@ class Joiner:
 
     def _fold(self, columns: EventColumns) -> int:
         held, rules, learned = self._held, self._rules, self._learned
-        done = join_events(
+        arrays: tuple[NDArray[Any], ...] = columns[:-2]
+        given: tuple[Any, ...] = (
             held.arena,
             held.numbers,
             held.texts,
@@ -194,13 +195,14 @@ class Joiner:
             rules.rates,
             self._counts.rows,
             held.state,
-            *map(_signed, columns[:-2]),
+            *(_signed(column) for column in arrays),
             learned.table,
             learned.slots,
             learned.rewards,
             learned.changed,
             self.fates,
         )
+        done = join_events(*given)
         if not self._again:
             self._changes.append(learned.closed(held))
             self.outcomes += learned.gather(held, rules.plan)
@@ -288,7 +290,8 @@ class Joiner:
 
 def _signed(column: NDArray[Any]) -> NDArray[Any]:
     """Hashes as the whole numbers that tables of the kernels hold, others as they are."""
-    return column.view(np.int64) if column.dtype == np.uint64 else column
+    same: NDArray[Any] = column.view(np.int64) if column.dtype == np.uint64 else column
+    return same
 
 
 def _schemas(config: EngineConfig) -> dict[str, Schema]:

@@ -83,10 +83,9 @@ class Learned:
     def _rows(self, held: Holdings, plan: ColumnPlan, place: int) -> Joined:
         chosen = np.flatnonzero(self.table[: held.state[OUTCOMES], OF_POLICY] == place)
         n = int(self.table[chosen, SIZE].sum())
-        floats = {name: np.empty(n) for name in ("reward", "weight", "propensity")}
-        whole = {name: np.empty(n, dtype=np.int64) for name in ("time_ms", "slot", "last")}
         x, z = np.empty((n, plan.x_width[place])), np.empty((n, plan.z_width[place]))
-        item, row = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+        reward, weight, propensity = np.empty(n), np.empty(n), np.empty(n)
+        time_ms, slot, last, item, row = np.empty((5, n), dtype=np.int64)
         names = self._names
         gather_outcomes(
             held.arena,
@@ -102,16 +101,26 @@ class Learned:
             names.known,
             x,
             z,
-            floats["reward"],
-            floats["weight"],
-            whole["time_ms"],
-            floats["propensity"],
-            whole["slot"],
-            whole["last"],
+            reward,
+            weight,
+            time_ms,
+            propensity,
+            slot,
+            last,
             item,
             row,
         )
-        outcomes = Outcomes(item_ids=names.of(item), x=x, z=z, **floats, **whole)
+        outcomes = Outcomes(
+            item_ids=names.of(item),
+            x=x,
+            z=z,
+            reward=reward,
+            weight=weight,
+            time_ms=time_ms,
+            propensity=propensity,
+            slot=slot,
+            last=last,
+        )
         offset, opened = self.table[row, BY_OFFSET], self.table[row, OPENED]
         return Joined(plan.policies[place], outcomes, self._number + row, offset, opened)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from engine.drift import RewardWatch
 from engine.policy import Policy
@@ -17,6 +19,7 @@ from streams.counts import Counts
 from streams.errors import StoreError
 from streams.join import Joiner
 from streams.log.base import EVENTS, EventLog, Record
+from streams.log.batches import RecordBatch
 from streams.scan import decode_columns
 
 __all__ = ["Replayed", "Shard", "Snapshot", "replay_log"]
@@ -83,7 +86,7 @@ class Shard:
         self.watches: dict[str, RewardWatch] = {}
 
     @classmethod
-    def restore(cls, snapshot: Snapshot, poll: Callable[[int, int], Iterable[Record]]) -> Shard:
+    def restore(cls, snapshot: Snapshot, poll: Callable[[int, int], Sequence[Record]]) -> Shard:
         """Rebuild the shard of a commit, reading its open requests again from the log.
 
         Parameters
@@ -102,14 +105,16 @@ class Shard:
         shard.joiner.skip(snapshot.closed)
         while shard.joiner.next_offset < snapshot.next_offset:
             start = shard.joiner.next_offset
-            records = list(poll(start, min(BATCH, snapshot.next_offset - start)))
-            if not records:
+            spans = _spans(poll(start, min(BATCH, snapshot.next_offset - start)))
+            # Where offsets have gaps, so many records may reach further.
+            spans = spans.cut(0, int(np.searchsorted(spans.offset, snapshot.next_offset)))
+            if not spans.n:
                 raise StoreError(
                     f"the log ends at offset {start}, the stored state at "
                     f"{snapshot.next_offset}: records were lost. Learn anew from the log by "
                     "moving the state file away"
                 )
-            for _ in shard._join(records):
+            for _ in shard._join(spans):
                 pass
         shard.joiner.resume(snapshot.counts, snapshot.closed)
         shard._check_restored(snapshot)
@@ -125,9 +130,9 @@ class Shard:
         """Fates of the records folded in."""
         return self.joiner.counts
 
-    def fold(self, records: Iterable[Record]) -> None:
+    def fold(self, records: Sequence[Record]) -> None:
         """Take in records, in order. How they are cut into calls leaves no trace in state."""
-        for _ in self._join(records):
+        for _ in self._join(_spans(records)):
             self._learn()  # what closed at a control record was joined under the old settings
             self._reconfigure()
             self._forget()
@@ -159,9 +164,8 @@ class Shard:
             digest.update("\0".join((*parts, "")).encode())
         return digest.hexdigest()
 
-    def _join(self, records: Iterable[Record]) -> Iterator[None]:
+    def _join(self, spans: RecordSpans) -> Iterator[None]:
         """Let the joiner take in records, up to a control record at a time."""
-        spans = RecordSpans.of(list(records))
         while spans.n:
             columns = decode_columns(self.joiner.plan, spans)
             self.joiner.add(columns)
@@ -256,6 +260,10 @@ def replay_log(
         hash=digest,
         next_offset=shard.next_offset,
     )
+
+
+def _spans(records: Sequence[Record]) -> RecordSpans:
+    return records.spans if isinstance(records, RecordBatch) else RecordSpans.of(records)
 
 
 def _build(config: EngineConfig) -> dict[str, Policy]:

@@ -77,7 +77,7 @@ def pop_deadline1(heap: Heap, state: Ints, size: int) -> None:
 def is_due1(arena: Ints, heap: Heap) -> bool:
     """Whether the first entry still holds."""
     b = heap[0, 2]
-    return arena[b + OFFSET] == heap[0, 1] and arena[b + DEADLINE] == heap[0, 0]
+    return bool(arena[b + OFFSET] == heap[0, 1] and arena[b + DEADLINE] == heap[0, 0])
 
 
 @kernel("i8(i8[::1], i8[:,::1], i8[::1], i8)")
@@ -88,7 +88,7 @@ def first_deadline(arena: Ints, heap: Heap, state: Ints, size: int) -> int:
     """
     while state[size] > 0:
         if is_due1(arena, heap):
-            return heap[0, 0]
+            return int(heap[0, 0])
         pop_deadline1(heap, state, size)
     return -1
 

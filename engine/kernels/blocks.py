@@ -108,7 +108,7 @@ def take_block1(arena: Ints, free: Ints, used: Ints, at: int, words: int, kind: 
         arena[block + CLASS] = size
     arena[block + KIND] = kind
     arena[block + NEXT] = 0
-    return block
+    return int(block)
 
 
 @inline

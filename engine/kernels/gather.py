@@ -59,7 +59,7 @@ def name1(
             and spans[number, 1] == length
             and equal1(names, spans[number, 0], texts, start, length)
         ):
-            return number
+            return int(number)
         at = (at + 1) & mask
     number, end = known[NAMES], known[NAME_BYTES]
     table[at, HASH], table[at, VALUE] = key, number + 1
@@ -67,7 +67,7 @@ def name1(
     copy1(names, end, texts, start, length)
     known[NAMES] += 1
     known[NAME_BYTES] += length
-    return number
+    return int(number)
 
 
 @kernel(

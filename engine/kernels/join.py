@@ -27,11 +27,11 @@ from engine.kernels.blocks import (
     EARLY_ACTIVATION,
     EARLY_FEEDBACK,
     EARLY_WORDS,
+    EVENT_COUNT,
     EVENT_HASH,
     EVENT_LENGTH,
     EVENT_START,
     EVENTS,
-    EVENT_COUNT,
     FORGET,
     IS_SHOWN,
     ITEM_HASH,
@@ -153,7 +153,7 @@ def find_request1(
             and arena[b + REQUEST_LENGTH] == length
             and equal1(texts, arena[b + REQUEST_START], source, start, length)
         ):
-            return b
+            return int(b)
         at = (at + 1) & mask
     return 0
 
@@ -301,9 +301,9 @@ def join_events(
             b = heap[0, 2]
             if is_due1(arena, heap):
                 if state[LEARNED_SLOTS] + MAX_SLATE > len(slots):
-                    return i
+                    return int(i)
                 if state[CHANGED] + 1 > len(changed):
-                    return i
+                    return int(i)
                 if arena[b + KIND] == WINDOW:
                     close1(
                         arena,
@@ -334,7 +334,7 @@ def join_events(
                     prefetch1(arena, heap[1, 2] + 8 * line)
                     prefetch1(arena, heap[2, 2] + 8 * line)
         if state[LEARNED_SLOTS] + MAX_SLATE > len(slots) or state[CHANGED] + 1 > len(changed):
-            return i
+            return int(i)
         state[AT] = i + 1
         state[NEXT_OFFSET] = offset[i] + 1
         of = kind[i]

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -18,6 +18,7 @@ from engine.kernels.words import load1
 __all__ = ["borrow1", "copy1", "equal1", "prefetch1"]
 
 
+cgutils: Any = _cgutils  # it has no annotations
 Bytes = NDArray[np.uint8]
 
 
@@ -38,7 +39,7 @@ def borrow1(_context: Any, array: Any) -> Any:
         made = context.make_array(signature.args[0])(context, builder, args[0])
         made.meminfo = cgutils.get_null_value(made.meminfo.type)
         made.parent = cgutils.get_null_value(made.parent.type)
-        return made._getvalue()
+        return made._getvalue()  # noqa: SLF001 - how numba itself ends
 
     return array(array), generate
 
@@ -83,4 +84,4 @@ def equal1(left: Bytes, at: int, right: Bytes, start: int, length: int) -> bool:
     while i < length:
         different |= np.uint64(left[at + i] ^ right[start + i])
         i += 1
-    return different == np.uint64(0)
+    return bool(different == np.uint64(0))

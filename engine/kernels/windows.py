@@ -14,11 +14,11 @@ from engine.kernels.blocks import (
     ARRIVALS,
     DEADLINE,
     DEFERRED,
+    EVENT_COUNT,
     EVENT_HASH,
     EVENT_LENGTH,
     EVENT_START,
     EVENTS,
-    EVENT_COUNT,
     FORGET,
     IS_LEARNED,
     IS_SHOWN,
@@ -121,7 +121,7 @@ def recall1(closed: Table, key: int, clock: int) -> bool:
     at = key & mask
     while closed[at, VALUE] != 0:
         if closed[at, HASH] == key:
-            return closed[at, VALUE] > clock
+            return bool(closed[at, VALUE] > clock)
         at = (at + 1) & mask
     return False
 
@@ -129,7 +129,7 @@ def recall1(closed: Table, key: int, clock: int) -> bool:
 @inline
 def seen_key1(window: int, event_hash: int) -> int:
     """Where an event id of a window stands in the table of those seen."""
-    return np.int64(mix1(np.uint64(event_hash) ^ mix1(np.uint64(window))))
+    return int(np.int64(mix1(np.uint64(event_hash) ^ mix1(np.uint64(window)))))
 
 
 @inline
@@ -367,9 +367,7 @@ def activate1(
                 break
             before = arena[first + SLOT_WORDS * following + ARRIVAL]
             learn_slot1(arena, numbers, rates, state, slots, rewards, window, following)
-        finish_outcome1(
-            arena, rules, counts, state, outcomes, window, begin, offset, state[CLOCK]
-        )
+        finish_outcome1(arena, rules, counts, state, outcomes, window, begin, offset, state[CLOCK])
     return APPLIED
 
 

@@ -276,7 +276,7 @@ class NaiveJoiner:
                 self._fit(window, before)
 
     def _fit(self, window: Window, before: dict[str, Schema]) -> None:
-        assert window.recommender is not None  # noqa: S101
+        assert window.recommender is not None
         name = window.recommender.policy
         schema = self._schemas.get(name)
         if schema is None:

@@ -116,7 +116,7 @@ class Window:
     @property
     def window_ms(self) -> int:
         """How long the window runs."""
-        assert self.recommender is not None  # noqa: S101
+        assert self.recommender is not None
         return self.recommender.window_ms
 
     def judge(self, feedback: Feedback) -> tuple[str, int]:
@@ -170,8 +170,8 @@ class Window:
 
     def outcome(self, offset: int, slots: list[int], time_ms: int) -> Outcome:
         """Make the outcome of some slots; marks them learned."""
-        assert self.recommender is not None  # noqa: S101
-        assert self.rows is not None  # noqa: S101
+        assert self.recommender is not None
+        assert self.rows is not None
         self.learned.update(slots)
         default = self.recommender.default_reward
         slate = self.impression.slate

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tests.naive.join
-from streams.agenda import Remembered, request_key
+from streams.agenda import request_key
 from streams.columns import EventColumns, RecordSpans
 from streams.config import EngineConfig
 from streams.counts import Counts

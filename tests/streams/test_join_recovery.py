@@ -10,7 +10,16 @@ from streams.counts import Counts
 from streams.events import Activation, Event, Tick, encode_event
 from streams.join import Joiner, JoinPoint
 from streams.log.base import EVENTS, Record
-from tests.streams.cases import START, click, comparable, impression, random_log, settings, take_in, told
+from tests.streams.cases import (
+    START,
+    click,
+    comparable,
+    impression,
+    random_log,
+    settings,
+    take_in,
+    told,
+)
 
 
 def position(joiner: Joiner) -> tuple:
