@@ -167,8 +167,11 @@ class KafkaConfig:
         return cls(**{**values, "security": security})
 
     @classmethod
-    def from_url(cls, url: str) -> KafkaConfig:
-        """Read ``kafka://host:port,host2:port/prefix?setting=value&…``; errors as in `parse`."""
+    def from_url(cls, url: str, more: Mapping[str, Any] | None = None) -> KafkaConfig:
+        """Read ``kafka://host:port,host2:port/prefix?setting=value&…``; errors as in `parse`.
+
+        ``more`` are settings beside those of the URL.
+        """
         parts = urlsplit(url)
         if parts.scheme != "kafka" or not parts.netloc or "@" in parts.netloc:
             raise ConfigError(
@@ -178,7 +181,7 @@ class KafkaConfig:
         settings["servers"] = parts.netloc
         if parts.path.strip("/"):
             settings["prefix"] = unquote(parts.path.strip("/"))
-        return cls.parse(settings)
+        return cls.parse({**settings, **(more or {})})
 
     def name(self, topic: str) -> str:
         """Name that Kafka knows a topic by; raises ``LogError`` when it is not one of ours."""
