@@ -84,8 +84,8 @@ def test_settings_of_the_url_win_over_ours(postgres):
 
 
 def test_a_halted_process_does_not_keep_a_shard_from_the_next(postgres):
-    quick = postgres.url + "?options=-c%20idle_in_transaction_session_timeout%3D200ms"
-    halted, awake = Store(quick), Store(quick)
+    awake = Store(postgres.url)
+    halted = Store(postgres.url + "?options=-c%20idle_in_transaction_session_timeout%3D300ms")
     awake.claim("events", 0, "log")
 
     def update_and_halt() -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event as hooks
 
 from streams.agenda import Remembered
-from streams.config import EngineConfig
+from streams.config import EngineConfig, PolicyConfig
 from streams.counts import Counts
 from streams.dead import read_dead_letters
 from streams.errors import FencedError, StoreError
@@ -165,3 +165,50 @@ def test_commits_are_there_when_the_file_is_opened_again(tmp_path, durability):
     again = Store(tmp_path / "state.db")
     assert again.claim("events", 0, "log").next_offset == 9
     again.close()
+
+
+def test_large_states_and_numbers_come_back(store):
+    far = (1 << 62) + 1
+    body = bytes(range(256)) * 40_000  # 10 MB
+    position = store.claim("events", 0, "log", begin=far - 1)
+    known = Remembered.of({(1 << 64) - 1: far, 0: far})
+    fields = {"bodies": {"main": body, "other": b""}, "clock": far - 10, "remembered": known}
+    point = JoinPoint(far - 1, far - 20, EngineConfig())
+    store.commit(position, commit(far, **fields, join_point=point, chain={3: far}))
+    again = store.claim("events", 0, "log")
+    assert (again.next_offset, again.clock, again.join_point.offset) == (far, far - 10, far - 1)
+    assert again.chain == {3: far}
+    saved = store.load(again)
+    assert saved.deltas == [{"main": body, "other": b""}]
+    assert saved.closed.to_dict() == {(1 << 64) - 1: far, 0: far}
+
+
+def test_letters_may_hold_what_text_columns_refuse(store, where):
+    position = store.claim("events", 0, "log")
+    odd = "\0nul \ud800 surrogate"
+    letters = [DeadLetter(n, 5, "schema", odd, f"/{odd}", b"\0\xff", "k" * 256) for n in range(2)]
+    store.commit(position, commit(5, dead=letters))
+    read = read_dead_letters(where, 9)
+    assert [each.offset for each in read] == [1, 0]
+    assert read[0].detail == "\ufffdnul ? surrogate"
+    assert (read[0].value, read[0].size) == (b"\0\xff", 2)
+
+
+def test_names_may_hold_anything(store):
+    name = "\0" + "ä" * 128
+    config = EngineConfig(policies={name: PolicyConfig(spec="uniform")})
+    position = store.claim("events", 0, "log")
+    store.commit(position, commit(5, config=config, bodies={name: b"1"}))
+    again = store.claim("events", 0, "log")
+    assert list(again.config.policies) == [name]
+    assert store.load(again).deltas == [{name: b"1"}]
+
+
+def test_a_shard_claimed_anew_before_it_was_read_is_not_read(store):
+    position = store.claim("events", 0, "log")
+    store.check_owned(position)
+    store.claim("events", 0, "log")
+    with pytest.raises(StoreError, match="claimed by another"):
+        store.load(position)
+    with pytest.raises(FencedError):
+        store.check_owned(position)
