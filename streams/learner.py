@@ -213,6 +213,10 @@ class Learner:
         log_drift(self._log, self._partition, shard.watches)
         return max(commit.size, 1)
 
+    def check_owned(self) -> None:
+        """Raise ``FencedError`` when the shard is another's now, without anything to commit."""
+        self._store.check_owned(self.position)
+
     def _settle_in(self) -> None:
         if self.next_offset < self._target:
             return
