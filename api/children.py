@@ -21,7 +21,7 @@ from api.logs import LogFormat, start_logging, tell
 from api.settings import Settings
 from api.shared_metrics import share_metrics
 from engine.errors import ConfigError, SlatestreamError
-from streams.errors import RefusedError
+from streams.errors import RefusedError, UnfitTopicError
 
 __all__ = [
     "EXIT_CONFIG",
@@ -103,7 +103,7 @@ def run_child(work: Callable[[Settings, threading.Event], None]) -> int:
         share_metrics(sys.argv[1])
         watch_supervisor(stop.set)
         work(settings, stop)
-    except (ConfigError, RefusedError) as error:
+    except (ConfigError, RefusedError, UnfitTopicError) as error:
         tell(error, layout, logging.ERROR)
         return EXIT_CONFIG
     except SlatestreamError as error:

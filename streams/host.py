@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streams.errors import FencedError, LogError, RefusedError, StoreError
+from streams.errors import FencedError, LogError, RefusedError, StoreError, UnfitTopicError
 from streams.learner import Learner
 from streams.membership import Membership, Shards
 from streams.requests import DeadLetter
@@ -139,8 +139,8 @@ class Host:
 
         Raises
         ------
-        RefusedError
-            When stored state and log do not fit each other.
+        RefusedError, UnfitTopicError
+            When stored state and log do not fit each other, or records cannot be learned from.
         """
         try:
             while not stop.is_set():
@@ -173,7 +173,7 @@ class Host:
         learner = self._make(*key)
         try:
             learner.recover()
-        except RefusedError:
+        except (RefusedError, UnfitTopicError):
             raise
         except (LogError, StoreError) as error:
             logger.warning(
@@ -199,7 +199,7 @@ class Host:
         except FencedError as error:
             self._fenced(key, error)
             return False
-        except RefusedError:
+        except (RefusedError, UnfitTopicError):
             raise
         except (LogError, StoreError) as error:
             # A full disk or a lock may pass; nothing is lost, because nothing was committed.
