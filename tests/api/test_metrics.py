@@ -70,9 +70,7 @@ def learning(store):
     log, clock, registry = MemoryLog(START, partitions=3), Clock(), CollectorRegistry()
     group = Group(Change(assigned=[(EVENTS, 0), (EVENTS, 1)]))
     make = lambda _, partition: Learner(log, store, CONFIG, partition=partition)  # noqa: E731
-    host = Host(
-        make, group, pace=Pace(shortest=0.1), watch=LearningWatch(registry), clock=clock
-    )
+    host = Host(make, group, pace=Pace(shortest=0.1), watch=LearningWatch(registry), clock=clock)
 
     def turn(seconds=2.0):
         clock.now += seconds
@@ -159,7 +157,7 @@ def test_lag_is_told_in_events_and_seconds(learning, monkeypatch):
 
 
 def test_lag_after_a_recovery_goes_by_the_stamp_of_what_was_learned_last(learning, monkeypatch):
-    log, group, host, turn = learning
+    log, group, _, turn = learning
     happen(log, *(impression(f"r{number}") for number in range(9)))
     group.leaving = [(EVENTS, 0)]
     turn()
@@ -172,7 +170,7 @@ def test_lag_after_a_recovery_goes_by_the_stamp_of_what_was_learned_last(learnin
 
 
 def test_a_shard_in_trouble_is_told(learning, monkeypatch):
-    log, _, host, turn = learning
+    log, _, _, turn = learning
 
     def away(*_):
         raise LogError("the broker is away")
