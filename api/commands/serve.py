@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +22,7 @@ from api.logs import start_logging, tell
 from api.metrics_server import serve_metrics
 from api.settings import Settings, read_settings
 from api.supervisor import Supervisor, listen, lock_data_dir
-from engine.errors import ConfigError
+from engine.errors import ConfigError, SlatestreamError
 
 __all__ = ["Role", "serve"]
 
@@ -56,10 +58,16 @@ def serve(
 ) -> None:
     """Serve slates and learn from events until stopped."""
     settings = read_settings(config, port=port, host=host, data_dir=data_dir, workers=workers)
-    _refuse_half_a_service(settings, role)
-    if role is not Role.LEARNER:
-        _refuse_open_door(settings, insecure=insecure)
     start_logging("supervisor", settings.log_format)
+    with _refusals(settings):
+        _refuse_half_a_service(settings, role)
+        if role is not Role.LEARNER:
+            _refuse_open_door(settings, insecure=insecure)
+        code = _run(settings, role, while_stdin=while_stdin)
+    raise typer.Exit(code)
+
+
+def _run(settings: Settings, role: Role, *, while_stdin: bool) -> int:
     with lock_data_dir(settings.data_dir), _listen(settings, role) as listener:
         _fill_cache(settings)
         supervisor = Supervisor(settings, listener, learns=role is not Role.API)
@@ -72,8 +80,19 @@ def serve(
                 _say(settings, f"{where} (data in {settings.data_dir})")
             if while_stdin:
                 watch_supervisor(lambda: os.kill(os.getpid(), signal.SIGTERM), grace=None)
-            code = supervisor.run()
-    raise typer.Exit(code)
+            return supervisor.run()
+
+
+@contextmanager
+def _refusals(settings: Settings) -> Iterator[None]:
+    """Log what ends the command, where lines are JSON; elsewhere `api.cli.main` tells it."""
+    try:
+        yield
+    except SlatestreamError as error:
+        if settings.log_format != "json":
+            raise
+        tell(error, "json", logging.ERROR)
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
 
 
 def _say(settings: Settings, message: str) -> None:
