@@ -212,6 +212,7 @@ class Learner:
             config=shard.config,
             bodies=shard.bodies(base=base),
             base=base,
+            delta=shard.bodies(base=False) if base and not shard.rebuilt else None,
             remembered=shard.joiner.remembered,
             dead=shard.joiner.dead,
         )
