@@ -36,7 +36,11 @@ raise LookupError("at the end")
 
 def lines_of(layout):
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, layout], capture_output=True, check=False, text=True, env=environment()
+        [sys.executable, "-c", CHILD, layout],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=environment(),
     )
     assert done.returncode == 1
     assert done.stdout == ""
