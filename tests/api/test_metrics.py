@@ -3,11 +3,12 @@
 import os
 import re
 import signal
-import socket
 import threading
 import time
+import uuid
 
 import httpx
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
@@ -25,10 +26,12 @@ from streams.publisher import Publisher
 from streams.store import Store
 from streams.views import ViewWriter
 from tests.api.running import Running, wait_until
+from tests.servers.processes import free_ports
 from tests.streams.cases import START, click, impression, settings
 from tests.streams.test_host import Clock, Group, happen
 
 CONFIG = settings(window=2.0)
+JSON = {"content-type": "application/json"}
 ASK = {"k": 1, "candidates": ["a", "b"]}
 LINE = re.compile(r"(\w+)(?:{(.*)})? (\S+)")
 
@@ -241,13 +244,8 @@ def test_the_small_server_answers_two_paths():
     assert "metrics" not in {thread.name for thread in threading.enumerate()}
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def test_any_worker_tells_of_all_processes(tmp_path):
-    port = free_port()
+    (port,) = free_ports(1)
     running = Running(tmp_path, f"commit_interval_ms = 50\nworkers = 2\nmetrics_port = {port}\n")
     running.start()
     with httpx.Client(base_url=running.url) as http:
@@ -286,3 +284,54 @@ def check_deaths(running, pages):
     assert value(pages[""](), "recovery_seconds_count") == 2
     files = {file.name for file in (running.data_dir / "metrics").iterdir()}
     assert len(files) == 3 * 4, "a file by kind and name, however many processes there were"
+
+
+@pytest.fixture
+def two_hosts(tmp_path, kafka, postgres):
+    """A host that learns and one that serves, and the ports of their metrics."""
+    ports = free_ports(2)
+    url = f"kafka://{kafka}/metrics-{uuid.uuid4().hex[:8]}.?partitions=3"
+    common = f'log = "{url}"\nstore = "{postgres.url}"\ncommit_interval_ms = 50\n'
+    hosts = []
+    for role, port in zip(("learner", "api"), ports, strict=True):
+        (tmp_path / role).mkdir()
+        settings = f"{common}max_wait_ms = 30000\nmetrics_port = {port}\n"
+        hosts.append(Running(tmp_path / role, settings))
+        hosts[-1].launch("--role", role)
+    try:
+        hosts[1].wait_ready()
+        yield hosts[1], ports
+    finally:
+        codes = [host.stop() for host in reversed(hosts)]
+    assert codes == [0, 0]
+
+
+def test_hosts_of_either_role_tell_their_part(two_hosts):
+    host, ports = two_hosts
+    learner, api = (f"http://127.0.0.1:{port}/metrics" for port in ports)
+    with httpx.Client(base_url=host.url, timeout=60) as http:
+        for item_id in ("a", "b"):
+            assert http.put(f"/v1/items/{item_id}", json={}).status_code == 200
+        clicks = [click(f"r{number}", event_id=str(number)) for number in range(30)]
+        reply = http.post("/v1/events", content=msgspec.json.encode(clicks), headers=JSON)
+        version = reply.json()["version"]
+        assert version.count(":") == 3
+        slate = http.post("/v1/slates", json={**ASK, "min_version": version})
+        assert slate.status_code == 200
+        model = http.get("/v1/model").json()
+        assert set(model["clocks"]) == set(model["ends"]) == {"0", "1", "2"}
+        page = http.get("/metrics").text
+        for part in range(3):
+            assert value(page, "view_partition_lag_events", partition=part) is not None
+        assert value(page, "shard_owned") is None, "that is the other host's"
+    assert value(httpx.get(api).text, "event_to_view_seconds_count") > 0
+
+    def learned():
+        page = httpx.get(learner).text
+        return value(page, "shard_events", type="feedback", fate="pending") == 30
+
+    wait_until(learned)
+    page = httpx.get(learner).text
+    assert value(page, "shard_owned", topic=EVENTS) == 3
+    assert value(page, "rebalances_total") >= 1
+    assert value(page, "slates_total") is None
