@@ -21,7 +21,7 @@ LogFormat = Literal["text", "json"]
 
 FIELDS = ("asctime", "levelname", "name", "process", "message")
 NAMES = {"asctime": "time", "levelname": "level", "name": "logger", "process": "pid"}
-QUIET = ("kafka", "alembic")  # their INFO is of use to their authors
+QUIET = "alembic"  # its INFO is of use to its authors; of Kafka's `streams.log.kafka` tells
 
 logger = logging.getLogger("slatestream")
 
@@ -57,8 +57,7 @@ def start_logging(role: str, layout: LogFormat = "text") -> None:
         )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(layout == "json")
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(QUIET).setLevel(logging.WARNING)
 
 
 def tell(message: object, layout: LogFormat = "text", level: int = logging.INFO) -> None:

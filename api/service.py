@@ -134,7 +134,7 @@ class Service:
             places = await asyncio.wrap_future(self.appender.submit_many(topic, entries))
         except LogError as error:
             if not self._log_failing:
-                logger.warning("records are refused: %s", error)
+                logger.warning("records are refused: %s", error, extra={"topic": topic})
             self._log_failing = True
             raise
         self._log_failing = False

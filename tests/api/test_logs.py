@@ -17,7 +17,7 @@ import logging, sys, threading, warnings
 from api.logs import start_logging, tell
 start_logging("api-2", sys.argv[1])
 logging.getLogger("api.service").info("taken %d", 3, extra={"partition": 7, "request_id": "r"})
-logging.getLogger("kafka.conn").info("chatter")
+logging.getLogger("alembic.runtime").info("chatter")
 logging.getLogger("uvicorn.error").warning("slow")
 warnings.warn("old way", stacklevel=1)
 tell("http://127.0.0.1:1", sys.argv[1])

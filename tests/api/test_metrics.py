@@ -286,6 +286,19 @@ def check_deaths(running, pages):
     assert len(files) == 3 * 4, "a file by kind and name, however many processes there were"
 
 
+def test_the_page_on_operations_names_every_metric_and_no_other(root, service, http):
+    assert http.post("/v1/slates", json={"k": 1, "pool": "base"}).status_code == 200
+    told = set(re.findall(r"^# TYPE (slatestream_\w+)", http.get("/metrics").text, re.MULTILINE))
+    watch = CollectorRegistry()
+    LearningWatch(watch)
+    told |= {metric.name for metric in watch.collect()}
+    rows = [row for row in (root / "docs" / "operations.md").read_text().split("\n") if "|" in row]
+    written = {
+        name.removesuffix("_total") for name in re.findall(r"slatestream_\w+", "".join(rows))
+    }
+    assert written == {name.removesuffix("_total") for name in told}
+
+
 @pytest.fixture
 def two_hosts(tmp_path, kafka, postgres):
     """A host that learns and one that serves, and the ports of their metrics."""
