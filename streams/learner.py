@@ -40,7 +40,8 @@ class Learner:
     partition
         Number of the partition.
     point
-        Called with the name of each point between two steps: for tests that end a learner there.
+        Called with the name of each point between two steps: for tests that end a learner there,
+        and clocks.
 
     Attributes
     ----------
@@ -159,6 +160,7 @@ class Learner:
         self._shard = Shard.restore(
             snapshot, lambda offset, limit: log.poll(EVENTS, offset, limit, part)
         )
+        self._shard.point = self._point
         self._position = position
         self._target = end
         self._point("recovered")
