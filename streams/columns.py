@@ -196,8 +196,8 @@ class EventColumns(NamedTuple):
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """The columns, in order, without what is kept by record."""
-        *arrays, _errors, _controls, _unsure = self
-        return tuple(arrays)
+        arrays: tuple[NDArray[Any], ...] = self[:-3]
+        return arrays
 
     def value(self, record: int) -> bytes:
         """Bytes of a record's value."""
