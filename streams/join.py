@@ -32,7 +32,7 @@ from engine.kernels.blocks import (
     WINDOW,
 )
 from engine.kernels.join import join_events
-from engine.kernels.windows import AT, CLOCK, ENDS, LONGEST, MEMORY, NEXT_OFFSET
+from engine.kernels.ledger import AT, CLOCK, ENDS, LONGEST, MEMORY, NEXT_OFFSET
 from streams.agenda import ConfigHistory, JoinPoint, Remembered
 from streams.column_plan import ColumnPlan
 from streams.columns import CONTROL, FEEDBACK, IMPRESSION, EventColumns
@@ -48,6 +48,8 @@ from streams.rows import encode_slate
 from streams.rules import Rules
 
 __all__ = ["JoinPoint", "Joiner"]
+
+ARRAYS = EventColumns._fields.index("errors")  # columns that kernels read come before
 
 
 class Joiner:
@@ -180,7 +182,7 @@ class Joiner:
 
     def _fold(self, columns: EventColumns) -> int:
         held, rules, learned = self._held, self._rules, self._learned
-        arrays: tuple[NDArray[Any], ...] = columns[:-2]
+        arrays: tuple[Any, ...] = columns[:ARRAYS]
         given: tuple[Any, ...] = (
             held.arena,
             held.numbers,
