@@ -201,6 +201,7 @@ class Learner:
             config=shard.config,
             bodies=shard.bodies(base=base),
             base=base,
+            delta=shard.bodies(base=False) if base and not shard.rebuilt else None,
             remembered=shard.joiner.remembered,
             dead=shard.joiner.dead,
         )
@@ -211,6 +212,10 @@ class Learner:
         # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
         log_drift(self._log, self._partition, shard.watches)
         return max(commit.size, 1)
+
+    def check_owned(self) -> None:
+        """Raise ``FencedError`` when the shard is another's now, without anything to commit."""
+        self._store.check_owned(self.position)
 
     def _settle_in(self) -> None:
         if self.next_offset < self._target:
