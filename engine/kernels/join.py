@@ -37,18 +37,15 @@ from engine.kernels.blocks import (
     REQUEST_HASH,
     REQUEST_LENGTH,
     REQUEST_START,
-    RULE,
     SEEN,
     SEEN_SLOTS,
     SEEN_START,
     SEEN_WORDS,
-    SHOWN,
     TAIL,
     TARGET_HASH,
     TARGET_LENGTH,
     TARGET_SLOT,
     TARGET_START,
-    UNLEARNED,
     WINDOW,
     give_back1,
     take_block1,
@@ -58,7 +55,6 @@ from engine.kernels.ledger import (
     ACTIVATIONS,
     APPLIED,
     AT,
-    AT_ONCE,
     CHANGED,
     CLOCK,
     CONSUMED,
@@ -86,18 +82,9 @@ from engine.kernels.ledger import (
 )
 from engine.kernels.memory import borrow1, copy1, equal1, prefetch1
 from engine.kernels.openings import hold1, keep_ids1, keep_value1, open_window1
+from engine.kernels.seen import saw1, see1
 from engine.kernels.tables import HASH, VALUE, erase1, holds1, insert1, locate1
-from engine.kernels.windows import (
-    activate1,
-    close1,
-    find_slot1,
-    finish_outcome1,
-    judge1,
-    learn_slot1,
-    release_closed1,
-    saw1,
-    see1,
-)
+from engine.kernels.windows import activate1, close1, react1, release_closed1
 
 __all__ = ["join_events"]
 
@@ -355,31 +342,32 @@ def join_events(
             arena[b + EVENT_START] = 8 * (b + SEEN_WORDS)
             copy1(texts, 8 * (b + SEEN_WORDS), data, start, size)
             see1(arena, seen, state, found, b)
-            slot = find_slot1(
+            became = react1(
                 arena,
+                numbers,
                 texts,
+                rules,
+                rates,
+                counts,
+                state,
+                outcomes,
+                slots,
+                rewards,
                 found,
                 target_slot[i],
                 target_hash[i],
                 data,
                 target_start[i],
                 target_length[i],
+                reaction[i],
+                amount[i],
+                offset[i],
             )
-            became = judge1(arena, numbers, rules, rates, found, slot, reaction[i], amount[i])
             fate[i] = became
-            if became == APPLIED:
-                if rules[arena[found + RULE], AT_ONCE] and arena[found + SHOWN] >= 0:
-                    begin = state[LEARNED_SLOTS]
-                    learn_slot1(arena, numbers, rates, state, slots, rewards, found, slot)
-                    finish_outcome1(
-                        arena, rules, counts, state, outcomes, found, begin, offset[i], clock
-                    )
-                else:
-                    arena[found + UNLEARNED] += 1
-                    counts[of, PENDING] += 1
-                    fate[i] = PENDING
-                    continue
-            settle1(counts, of, became, 1, False)
+            if became == PENDING:
+                counts[of, PENDING] += 1
+            else:
+                settle1(counts, of, became, 1, False)
         elif recall1(closed, key, clock):
             remember1(closed, changed, state, key, clock + state[MEMORY])
             fate[i] = DUPLICATE if of == IMPRESSIONS else LATE
@@ -470,37 +458,30 @@ def join_events(
                     continue
                 arena[early + KIND] = SEEN
                 see1(arena, seen, state, b, early)
-                slot = find_slot1(
+                became = react1(
                     arena,
+                    numbers,
                     texts,
+                    rules,
+                    rates,
+                    counts,
+                    state,
+                    outcomes,
+                    slots,
+                    rewards,
                     b,
                     arena[early + TARGET_SLOT],
                     arena[early + TARGET_HASH],
                     texts,
                     arena[early + TARGET_START],
                     arena[early + TARGET_LENGTH],
-                )
-                became = judge1(
-                    arena,
-                    numbers,
-                    rules,
-                    rates,
-                    b,
-                    slot,
                     arena[early + REACTION],
                     numbers[early + AMOUNT],
+                    offset[i],
                 )
+                if became != PENDING:
+                    settle1(counts, FEEDBACK, became, 1, True)
                 early = following
-                if became == APPLIED:
-                    if not rules[rule, AT_ONCE] or arena[b + SHOWN] < 0:
-                        arena[b + UNLEARNED] += 1
-                        continue
-                    begin = state[LEARNED_SLOTS]
-                    learn_slot1(arena, numbers, rates, state, slots, rewards, b, slot)
-                    finish_outcome1(
-                        arena, rules, counts, state, outcomes, b, begin, offset[i], clock
-                    )
-                settle1(counts, FEEDBACK, became, 1, True)
         else:
             what = EARLY_FEEDBACK if of == FEEDBACK else EARLY_ACTIVATION
             named = max(slot_count[i], 0) if of == ACTIVATIONS else 0

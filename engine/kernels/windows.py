@@ -11,11 +11,6 @@ from engine.kernels.blocks import (
     ARRIVALS,
     DEADLINE,
     DEFERRED,
-    EVENT_COUNT,
-    EVENT_HASH,
-    EVENT_LENGTH,
-    EVENT_START,
-    EVENTS,
     FORGET,
     IS_LEARNED,
     IS_SHOWN,
@@ -26,7 +21,6 @@ from engine.kernels.blocks import (
     LEARNED,
     NEXT,
     OFFSET,
-    OWNER,
     REPLIES,
     REQUEST_HASH,
     REWARD,
@@ -66,8 +60,8 @@ from engine.kernels.ledger import (
     OF_WINDOW,
     OPENED,
     OUTCOMES,
+    PENDING,
     POLICY,
-    SEEN_IDS,
     SIZE,
     SUM,
     TIME_MS,
@@ -76,87 +70,15 @@ from engine.kernels.ledger import (
     settle1,
 )
 from engine.kernels.memory import equal1
-from engine.kernels.random import mix1
-from engine.kernels.tables import HASH, VALUE, erase1, insert1
+from engine.kernels.seen import forget_events1
+from engine.kernels.tables import erase1
 
-__all__ = [
-    "activate1",
-    "close1",
-    "find_slot1",
-    "finish_outcome1",
-    "judge1",
-    "learn_slot1",
-    "release_closed1",
-    "saw1",
-    "see1",
-]
+__all__ = ["activate1", "close1", "react1", "release_closed1"]
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Table = NDArray[np.int64]
-
-FEW = 8  # event ids of a window that are only a list; more stand in a table, too
-
-
-@inline
-def seen_key1(window: int, event_hash: int) -> int:
-    """Where an event id of a window stands in the table of those seen."""
-    return int(np.int64(mix1(np.uint64(event_hash) ^ mix1(np.uint64(window)))))
-
-
-@inline
-def saw1(
-    arena: Ints,
-    texts: Bytes,
-    seen: Table,
-    window: int,
-    event_hash: int,
-    source: Bytes,
-    start: int,
-    length: int,
-) -> bool:
-    """Whether a window saw an event id, a span of ``source``."""
-    if arena[window + EVENT_COUNT] <= FEW:
-        b = arena[window + EVENTS]
-        while b:
-            if (
-                arena[b + EVENT_HASH] == event_hash
-                and arena[b + EVENT_LENGTH] == length
-                and equal1(texts, arena[b + EVENT_START], source, start, length)
-            ):
-                return True
-            b = arena[b + NEXT]
-        return False
-    key, mask = seen_key1(window, event_hash), len(seen) - 1
-    at = key & mask
-    while seen[at, VALUE] != 0:
-        b = seen[at, VALUE]
-        if (
-            seen[at, HASH] == key
-            and arena[b + OWNER] == window
-            and arena[b + EVENT_LENGTH] == length
-            and equal1(texts, arena[b + EVENT_START], source, start, length)
-        ):
-            return True
-        at = (at + 1) & mask
-    return False
-
-
-@inline
-def see1(arena: Ints, seen: Table, state: Ints, window: int, b: int) -> None:
-    """Writes: arena, seen, state. Block b holds an event id that the window saw."""
-    arena[b + OFFSET] = -1
-    arena[b + OWNER] = window
-    arena[b + NEXT] = arena[window + EVENTS]
-    arena[window + EVENTS] = b
-    arena[window + EVENT_COUNT] += 1
-    state[SEEN_IDS] += 1
-    if arena[window + EVENT_COUNT] > FEW:  # all of them when there are one too many for a list
-        last = 0 if arena[window + EVENT_COUNT] == FEW + 1 else arena[b + NEXT]
-        while b != last:
-            insert1(seen, seen_key1(window, arena[b + EVENT_HASH]), b)
-            b = arena[b + NEXT]
 
 
 @inline
@@ -275,6 +197,46 @@ def finish_outcome1(
 
 
 @inline
+def react1(
+    arena: Ints,
+    numbers: Floats,
+    texts: Bytes,
+    rules: Table,
+    rates: Floats,
+    counts: Table,
+    state: Ints,
+    outcomes: Table,
+    slots: Ints,
+    rewards: Floats,
+    window: int,
+    named: int,
+    item_hash: int,
+    source: Bytes,
+    start: int,
+    length: int,
+    reaction: int,
+    amount: float,
+    offset: int,
+) -> int:
+    """Writes: arena, numbers, counts, state, outcomes, slots, rewards. Fate of a new feedback.
+
+    It is about the slot ``named`` (-1 for none) and the item ``source[start : start + length]``;
+    it is pending when it is learned at the close.
+    """
+    slot = find_slot1(arena, texts, window, named, item_hash, source, start, length)
+    fate = judge1(arena, numbers, rules, rates, window, slot, reaction, amount)
+    if fate != APPLIED:
+        return fate
+    if arena[window + SHOWN] < 0 or not rules[arena[window + RULE], AT_ONCE]:
+        arena[window + UNLEARNED] += 1
+        return PENDING
+    first = state[LEARNED_SLOTS]
+    learn_slot1(arena, numbers, rates, state, slots, rewards, window, slot)
+    finish_outcome1(arena, rules, counts, state, outcomes, window, first, offset, state[CLOCK])
+    return APPLIED
+
+
+@inline
 def activate1(
     arena: Ints,
     numbers: Floats,
@@ -342,19 +304,6 @@ def activate1(
             learn_slot1(arena, numbers, rates, state, slots, rewards, window, following)
         finish_outcome1(arena, rules, counts, state, outcomes, window, begin, offset, state[CLOCK])
     return APPLIED
-
-
-@inline
-def forget_events1(arena: Ints, free: Ints, seen: Table, state: Ints, window: int) -> None:
-    """Writes: arena, free, seen, state. Gives back the event ids a window saw."""
-    b, many = arena[window + EVENTS], arena[window + EVENT_COUNT] > FEW
-    while b:
-        following = arena[b + NEXT]
-        if many:
-            erase1(seen, seen_key1(window, arena[b + EVENT_HASH]), b)
-        give_back1(arena, free, b)
-        b = following
-    state[SEEN_IDS] -= arena[window + EVENT_COUNT]
 
 
 @inline
