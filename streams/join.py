@@ -49,8 +49,6 @@ from streams.rules import Rules
 
 __all__ = ["JoinPoint", "Joiner"]
 
-ARRAYS = EventColumns._fields.index("errors")  # columns that kernels read come before
-
 
 class Joiner:
     """The fold. Callers take ``outcomes`` away, and ``dead`` and ``remembered`` at commits.
@@ -182,7 +180,7 @@ class Joiner:
 
     def _fold(self, columns: EventColumns) -> int:
         held, rules, learned = self._held, self._rules, self._learned
-        arrays: tuple[Any, ...] = columns[:ARRAYS]
+        arrays = columns.arrays
         given: tuple[Any, ...] = (
             held.arena,
             held.numbers,
