@@ -54,7 +54,7 @@ def read_dead_letters(
     StoreError
         When the store cannot be read.
     """
-    columns = [each for each in DEAD.c if each.name not in {"part", "key", "value"}]
+    columns = [each for each in DEAD.c if each.name not in {"part", "value"}]
     query = (
         select(
             *columns,
@@ -86,7 +86,7 @@ def write_dead(
     if not letters:
         return
     insert = database.insert(DEAD)
-    replaced = ("stamp", "reason", "detail", "pointer", "key", "value")
+    replaced = ("stamp", "reason", "detail", "pointer", "value")
     statement = insert.on_conflict_do_update(
         index_elements=["topic", "part", "offset"],
         set_={name: insert.excluded[name] for name in replaced},
@@ -102,7 +102,6 @@ def _row(position: Position, letter: DeadLetter) -> dict[str, object]:
         "part": position.partition,
         "detail": _storable(letter.detail),
         "pointer": _storable(letter.pointer),
-        "key": letter.key.encode("utf-8", "surrogatepass"),
     }
 
 

@@ -40,7 +40,8 @@ class Learner:
     partition
         Number of the partition.
     point
-        Called with the name of each point between two steps: for tests that end a learner there.
+        Called with the name of each point between two steps: for tests that end a learner there,
+        and clocks.
 
     Attributes
     ----------
@@ -159,6 +160,7 @@ class Learner:
         self._shard = Shard.restore(
             snapshot, lambda offset, limit: log.poll(EVENTS, offset, limit, part)
         )
+        self._shard.point = self._point
         self._position = position
         self._target = end
         self._point("recovered")
@@ -223,6 +225,10 @@ class Learner:
         # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
         log_drift(self._log, self._partition, shard.watches)
         return max(commit.size, 1)
+
+    def check_owned(self) -> None:
+        """Raise ``FencedError`` when the shard is another's now, without anything to commit."""
+        self._store.check_owned(self.position)
 
     def _settle_in(self) -> None:
         if self.next_offset < self._target:

@@ -19,10 +19,9 @@ class DeadLetter(NamedTuple):
     detail: str
     pointer: str
     value: bytes
-    key: str = ""
 
     @classmethod
     def of(cls, record: Record, error: BadEventError) -> DeadLetter:
         """Make the dead letter of a record."""
         where = (record.offset, record.stamp)
-        return cls(*where, error.reason, error.detail, error.pointer, record.value, record.key)
+        return cls(*where, error.reason, error.detail, error.pointer, record.value)

@@ -27,6 +27,10 @@ __all__ = ["Replayed", "Shard", "Snapshot", "replay_log"]
 BATCH = 10_000
 
 
+def _nothing(_: str) -> None:
+    return
+
+
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """Everything a shard is restored from: what a store gives back."""
@@ -73,6 +77,8 @@ class Shard:
         Policies whose state a control record replaced since then.
     watches
         What is told the rewards learned, by policy: no part of the state.
+    point
+        Called with the name of each point between two steps of a fold.
     """
 
     def __init__(self, config: EngineConfig | None = None, *, fixed: bool = False) -> None:
@@ -84,6 +90,7 @@ class Shard:
         self.touched: dict[str, dict[str, None]] = {}
         self.rebuilt: set[str] = set()
         self.watches: dict[str, RewardWatch] = {}
+        self.point: Callable[[str], None] = _nothing
 
     @classmethod
     def restore(cls, snapshot: Snapshot, poll: Callable[[int, int], Sequence[Record]]) -> Shard:
@@ -136,6 +143,7 @@ class Shard:
             self._learn()  # what closed at a control record was joined under the old settings
             self._reconfigure()
             self._forget()
+            self.point("learned")
 
     def mark_committed(self) -> None:
         """Forget what only the next commit needed."""
@@ -168,7 +176,9 @@ class Shard:
         """Let the joiner take in records, up to a control record at a time."""
         while spans.n:
             columns = decode_columns(self.joiner.plan, spans)
+            self.point("decoded")
             self.joiner.add(columns)
+            self.point("joined")
             yield
             spans = spans.cut(columns.n, spans.n)
 

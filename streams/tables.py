@@ -85,7 +85,6 @@ DEAD = Table(
     Column("reason", String(32), nullable=False),
     Column("detail", Text, nullable=False),
     Column("pointer", Text, nullable=False),
-    Column("key", LargeBinary, nullable=False),
     Column("value", LargeBinary, nullable=False),
     Column("requeued_ms", BigInteger),  # when it was appended again, and where to
     Column("requeued_offset", BigInteger),

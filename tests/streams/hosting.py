@@ -45,7 +45,8 @@ class Hosting:
         self.host = Host(
             lambda _, partition: Learner(log, store, config, partition=partition),
             SoleOwner([(EVENTS, part) for part in range(log.partitions(EVENTS))]),
-            pace=Pace(shortest=0.02),
+            pace=Pace(shortest=0.2),
+            clock=lambda: 10 * time.monotonic(),  # what a host waits for comes sooner
         )
         self._stop = threading.Event()
         self._failure: BaseException | None = None

@@ -61,7 +61,6 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(32), nullable=False),
         sa.Column("detail", sa.Text, nullable=False),
         sa.Column("pointer", sa.Text, nullable=False),
-        sa.Column("key", sa.LargeBinary, nullable=False),
         sa.Column("value", sa.LargeBinary, nullable=False),
         sa.Column("requeued_ms", sa.BigInteger),
         sa.Column("requeued_offset", sa.BigInteger),
