@@ -13,15 +13,21 @@ from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.requests import DeadLetter
 
-__all__ = ["Bodies", "Commit", "Position", "Saved", "Tail", "from_row", "to_row"]
+__all__ = ["Bodies", "Chain", "Commit", "Mark", "Position", "Saved", "Tail", "from_row", "to_row"]
 
 MIN_BASE_BYTES = 1 << 16
 Bodies = dict[str, bytes]  # policy name -> saved state
+Mark = tuple[int, int]  # offset of a source, and how many outcomes were produced there before
+Chain = Mapping[str, Mark]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """How far a shard is, and under which claim."""
+    """How far a shard is, and under which claim.
+
+    ``chain`` says, of a shard of `EVENTS`, up to where its outcomes are written to each partition
+    of `OUTCOMES`; of a shard of `OUTCOMES`, up to where each source's are learned.
+    """
 
     topic: str
     partition: int
@@ -36,7 +42,7 @@ class Position:
     config: EngineConfig
     delta_bytes: int
     base_bytes: int
-    chain: Mapping[int, int]
+    chain: Chain
 
     @property
     def wants_base(self) -> bool:
@@ -100,8 +106,8 @@ class Commit:
     """What one commit adds.
 
     ``bodies`` hold, by policy, rows touched since the last commit (absolute values), or whole
-    states when ``base``. ``remembered`` are requests closed; ``chain``, of a shard of
-    `OUTCOMES`, is up to where each source's outcomes are learned.
+    states when ``base``. ``remembered`` are requests closed; ``chain`` is the
+    position's after it.
     """
 
     next_offset: int
@@ -113,7 +119,7 @@ class Commit:
     base: bool
     remembered: Remembered
     dead: Sequence[DeadLetter]
-    chain: Mapping[int, int] = field(default_factory=dict)
+    chain: Chain = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -176,5 +182,5 @@ def from_row(row: Mapping[str, Any]) -> Position:
         config=EngineConfig.from_dict(json.loads(row["config"])),
         delta_bytes=row["delta_bytes"],
         base_bytes=row["base_bytes"],
-        chain={int(source): offset for source, offset in json.loads(row["chain"]).items()},
+        chain={name: (at, n) for name, (at, n) in json.loads(row["chain"]).items()},
     )

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
+from typing import NamedTuple
 
 import numpy as np
 
 from engine.batches import Outcomes
-from engine.drift import RewardWatch
 from engine.policy import Policy
 from engine.state import State
 from streams.agenda import JoinPoint, Remembered
-from streams.align import align_state
-from streams.config import EngineConfig
+from streams.config import EngineConfig, PolicyConfig
 from streams.counts import Counts
 from streams.errors import BadEventError, StoreError
-from streams.events import Control, Event, decode_event
+from streams.events import Control, Event, Impression, decode_event
 from streams.join import Joiner
 from streams.log.base import EVENTS, EventLog, Record
-from streams.requests import Outcome
+from streams.requests import DeadLetter, Outcome
+from streams.states import ShardStates, learns_in_order
 
-__all__ = ["Replayed", "Shard", "Snapshot", "replay_log"]
+__all__ = ["Outgoing", "Replayed", "Shard", "Snapshot", "replay_log"]
 
 BATCH = 10_000
 
@@ -53,8 +52,35 @@ class Replayed:
     hash: str
     next_offset: int
 
+    @classmethod
+    def of(cls, shard: ShardStates) -> Replayed:
+        """What a shard holds."""
+        digest = shard.hash()
+        return cls(
+            config=shard.config,
+            policies=shard.policies,
+            states=shard.states,
+            counts=shard.counts,
+            outcomes=shard.outcomes,
+            hash=digest,
+            next_offset=shard.next_offset,
+        )
 
-class Shard:
+
+class Outgoing(NamedTuple):
+    """Slots learned together of a policy that learns elsewhere."""
+
+    policy: str
+    settings: PolicyConfig
+    offset: int  # of the record they were learned at
+    opened: int  # of the impression
+    slots: tuple[int, ...]
+    rewards: tuple[float, ...]
+    time_ms: int
+    last: int
+
+
+class Shard(ShardStates):
     """Joiner and the states its outcomes move.
 
     Parameters
@@ -63,31 +89,38 @@ class Shard:
         What is in force before the first record; control records change it.
     fixed
         Keep to ``config`` and pass over control records: to learn a log anew.
+    apart
+        Leave outcomes of policies that learn in order to others: `EVENTS` has more partitions.
 
     Attributes
     ----------
-    outcomes
-        How many slots this object learned, by policy.
-    touched
-        Items learned from since `mark_committed`, by policy.
-    rebuilt
-        Policies whose state a control record replaced since then.
-    watches
-        What is told the rewards learned, by policy: no part of the state.
+    sends
+        Policies whose outcomes are left to others. Their states stay empty here, and what control
+        records say of these does nothing.
+    outgoing
+        Those outcomes, since `mark_committed`, in the order they were joined.
+    shown
+        Impressions that they may be of, as they stand in the log, by offset.
     """
 
-    def __init__(self, config: EngineConfig | None = None, *, fixed: bool = False) -> None:
-        self.config = config or EngineConfig()
+    def __init__(
+        self, config: EngineConfig | None = None, *, fixed: bool = False, apart: bool = False
+    ) -> None:
+        super().__init__(config or EngineConfig())
         self.joiner = Joiner(JoinPoint(0, 0, self.config), fixed=fixed)
-        self.policies: dict[str, Policy] = _build(self.config)
-        self.states = {name: policy.init() for name, policy in self.policies.items()}
-        self.outcomes: dict[str, int] = {}
-        self.touched: dict[str, dict[str, None]] = {}
-        self.rebuilt: set[str] = set()
-        self.watches: dict[str, RewardWatch] = {}
+        self.outgoing: list[Outgoing] = []
+        self.shown: dict[int, bytes] = {}
+        self._apart = apart
+        self.sends = self._find_sends()
 
     @classmethod
-    def restore(cls, snapshot: Snapshot, poll: Callable[[int, int], Iterable[Record]]) -> Shard:
+    def restore(
+        cls,
+        snapshot: Snapshot,
+        poll: Callable[[int, int], Iterable[Record]],
+        *,
+        apart: bool = False,
+    ) -> Shard:
         """Rebuild the shard of a commit, reading its open requests again from the log.
 
         Parameters
@@ -100,7 +133,7 @@ class Shard:
         StoreError
             When the log does not hold what the commit was made of.
         """
-        shard = cls(snapshot.config)
+        shard = cls(snapshot.config, apart=apart)
         shard.states = dict(snapshot.states)
         shard.joiner = Joiner(snapshot.join_point)
         shard.joiner.skip(snapshot.closed)
@@ -114,7 +147,9 @@ class Shard:
                     "moving the state file away"
                 )
             for record in records:
-                shard.joiner.add(record, _decode(record))
+                event = _decode(record)
+                shard._keep(record, event)
+                shard.joiner.add(record, event)
         shard.joiner.resume(snapshot.counts, snapshot.closed)
         shard._check_restored(snapshot)
         return shard
@@ -129,83 +164,94 @@ class Shard:
         """Fates of the records folded in."""
         return self.joiner.counts
 
+    @property
+    def clock(self) -> int:
+        """The latest stamp so far, ms."""
+        return self.joiner.clock
+
+    @property
+    def dead(self) -> Sequence[DeadLetter]:
+        """Records that could not be used, since `mark_committed`."""
+        return self.joiner.dead
+
+    @property
+    def remembered(self) -> Remembered:
+        """Requests closed since `mark_committed`."""
+        return self.joiner.remembered
+
+    @property
+    def next_deadline(self) -> int | None:
+        """When (ms) the first open window or early record expires, None without any."""
+        return self.joiner.next_deadline
+
+    def join_point(self) -> JoinPoint:
+        """Where to fold again from to find what is open now."""
+        return self.joiner.join_point()
+
     def fold(self, records: Iterable[Record]) -> None:
         """Take in records, in order. How they are cut into calls leaves no trace in state."""
         for record in records:
             event = _decode(record)
+            self._keep(record, event)
             self.joiner.add(record, event)
             if isinstance(event, Control):
                 self._learn()  # what closed at this record was joined under the old settings
-                self._reconfigure()
-                self._forget()
+                self._obey()
         self._learn()
 
     def mark_committed(self) -> None:
         """Forget what only the next commit needed."""
-        self.touched, self.rebuilt = {}, set()
+        super().mark_committed()
         self.joiner.mark_committed()
+        self.outgoing = []
+        needed = self.join_point().offset
+        for offset in list(takewhile(needed.__gt__, self.shown)):
+            del self.shown[offset]
 
-    def bodies(self, *, base: bool) -> dict[str, bytes]:
-        """Save every policy's whole state (``base``), or only the rows touched."""
-        if base:
-            return {name: policy.save(self.states[name]) for name, policy in self.policies.items()}
-        return {
-            name: self.states[name].to_bytes(list(items)) for name, items in self.touched.items()
-        }
-
-    def settle(self) -> None:
-        """Move every landmark to the clock, so that states are canonical to save or derive."""
-        for name, policy in self.policies.items():
-            policy.decay(self.states[name], self.joiner.clock)
-
-    def hash(self) -> str:
-        """Sha-256 over every policy's name, settings and state: equal for equal log prefixes."""
-        self.settle()
-        digest = hashlib.sha256()
-        for name in sorted(self.policies):
-            parts = (name, self.policies[name].state_hash, self.states[name].hash())
-            digest.update("\0".join((*parts, "")).encode())
-        return digest.hexdigest()
-
-    def _reconfigure(self) -> None:
-        if self.joiner.config is self.config:
-            return
-        before, self.config = self.policies, self.joiner.config
-        self.policies = _build(self.config)
-        states = {}
-        for name, policy in self.policies.items():
-            states[name] = align_state(policy, before.get(name), self.states.get(name))
-            if states[name] is not self.states.get(name):
-                self.rebuilt.add(name)
-                self.touched.pop(name, None)
-        self.rebuilt.update(self.states.keys() - states.keys())
-        self.states = states
-
-    def _forget(self) -> None:
+    def _obey(self) -> None:
+        if self.joiner.config is not self.config:
+            self._reconfigure(self.joiner.config)
+            self.sends = self._find_sends()
         told = self.joiner.forgetting
-        if told is None:
-            return
-        if told.halvings:
-            self.states[told.policy].halve(told.halvings)
-        else:
-            self.states[told.policy] = self.policies[told.policy].init()
-        self.rebuilt.add(told.policy)
-        self.touched.pop(told.policy, None)
-        if told.policy in self.watches:
-            self.watches[told.policy].restart()
+        if told is not None and told.policy not in self.sends:
+            self._forget(told)
+
+    def _find_sends(self) -> frozenset[str]:
+        if not self._apart:
+            return frozenset()
+        policies = self.policies.items()
+        return frozenset(name for name, policy in policies if learns_in_order(policy))
+
+    def _keep(self, record: Record, event: Event | BadEventError) -> None:
+        if self.sends and isinstance(event, Impression):
+            recommender = self.joiner.config.recommenders.get(event.recommender)
+            if recommender is not None and recommender.policy in self.sends:
+                self.shown[record.offset] = record.value
 
     def _learn(self) -> None:
         outcomes, self.joiner.outcomes = self.joiner.outcomes, []
         by_policy: dict[str, list[Outcome]] = {}
         for outcome in outcomes:
-            by_policy.setdefault(outcome.policy, []).append(outcome)
+            if outcome.policy in self.sends:
+                self._send(outcome)
+            else:
+                by_policy.setdefault(outcome.policy, []).append(outcome)
         for name, group in by_policy.items():
-            batch = _batch(group)
-            self.policies[name].update(self.states[name], batch)
-            self.outcomes[name] = self.outcomes.get(name, 0) + len(batch.item_ids)
-            self.touched.setdefault(name, {}).update(dict.fromkeys(batch.item_ids))
-            if name in self.watches:
-                self.watches[name].update(batch.reward.tolist())
+            self._update(name, _batch(group))
+
+    def _send(self, outcome: Outcome) -> None:
+        self.outgoing.append(
+            Outgoing(
+                policy=outcome.policy,
+                settings=self.config.policies[outcome.policy],
+                offset=outcome.offset,
+                opened=outcome.opened,
+                slots=outcome.slots,
+                rewards=outcome.reward,
+                time_ms=outcome.time_ms,
+                last=outcome.last,
+            )
+        )
 
     def _check_restored(self, snapshot: Snapshot) -> None:
         joiner = self.joiner
@@ -243,22 +289,13 @@ def replay_log(
     LogError
         When the log cannot be read.
     """
-    shard = Shard(config, fixed=config is not None)
+    shard = Shard(config, fixed=config is not None, apart=log.partitions(EVENTS) > 1)
     while records := log.poll(EVENTS, shard.next_offset, limit, partition):
         shard.fold(records)
         shard.mark_committed()
         if progress is not None:
             progress(shard.next_offset)
-    digest = shard.hash()
-    return Replayed(
-        config=shard.config,
-        policies=shard.policies,
-        states=shard.states,
-        counts=shard.counts,
-        outcomes=shard.outcomes,
-        hash=digest,
-        next_offset=shard.next_offset,
-    )
+    return Replayed.of(shard)
 
 
 def _decode(record: Record) -> Event | BadEventError:
@@ -266,10 +303,6 @@ def _decode(record: Record) -> Event | BadEventError:
         return decode_event(record.value)
     except BadEventError as error:
         return error
-
-
-def _build(config: EngineConfig) -> dict[str, Policy]:
-    return {name: policy.build(name) for name, policy in config.policies.items()}
 
 
 def _batch(outcomes: list[Outcome]) -> Outcomes:
