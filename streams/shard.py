@@ -51,6 +51,7 @@ class Replayed:
     outcomes: dict[str, int]  # slots learned, by policy
     hash: str
     next_offset: int
+    clock: int
 
     @classmethod
     def of(cls, shard: ShardStates) -> Replayed:
@@ -64,6 +65,7 @@ class Replayed:
             outcomes=shard.outcomes,
             hash=digest,
             next_offset=shard.next_offset,
+            clock=shard.clock,
         )
 
 
