@@ -2,18 +2,64 @@
 
 from __future__ import annotations
 
+import logging
+
 from api.settings import Settings
+from engine.errors import ConfigError
+from streams.config import EngineConfig
+from streams.errors import UnfitTopicError
 from streams.log.base import EVENTS, OUTCOMES, EventLog
+from streams.log.kafka import KafkaConfig, KafkaLog, KafkaMembership
 from streams.log.sqlite import SqliteLog
 from streams.membership import Membership, SoleOwner
 from streams.store import Store
 
-__all__ = ["open_log", "open_membership", "open_store"]
+__all__ = ["kafka_config", "open_log", "open_membership", "open_store"]
+
+logger = logging.getLogger(__name__)
+
+
+def kafka_config(settings: Settings) -> KafkaConfig | None:
+    """Return what the settings say of Kafka, None when the log is embedded."""
+    if not settings.log:
+        if settings.kafka:
+            raise ConfigError(
+                f"[kafka] sets {min(settings.kafka)!r} and the log is embedded; "
+                'set log = "kafka://host:port" or leave [kafka] out'
+            )
+        return None
+    return KafkaConfig.from_url(settings.log, settings.kafka)
 
 
 def open_log(settings: Settings) -> EventLog:
-    """Open the log for reading and appending; raises ``LogError`` or ``ConfigError``."""
-    return SqliteLog(settings.data_dir / "log.db", durability=settings.durability)
+    """Open the log for reading and appending; topics of Kafka that are missing are created.
+
+    Raises
+    ------
+    LogError
+        When it cannot be reached, or a topic of it must not be learned from.
+    ConfigError
+        When the settings cannot work.
+    """
+    config = kafka_config(settings)
+    if config is None:
+        return SqliteLog(settings.data_dir / "log.db", durability=settings.durability)
+    log = KafkaLog(config)
+    try:
+        _prepare_topics(log, EngineConfig.from_dict(settings.engine_settings()).longest_window_ms)
+    except BaseException:
+        log.close()
+        raise
+    return log
+
+
+def _prepare_topics(log: KafkaLog, window_ms: int) -> None:
+    for name in log.create_topics():
+        logger.info("topic %s created", name)
+    for finding in log.check_topics(window_ms):
+        if finding.level == "error":
+            raise UnfitTopicError(str(finding))
+        logger.warning("%s", finding)
 
 
 def open_store(settings: Settings) -> Store:
@@ -23,7 +69,17 @@ def open_store(settings: Settings) -> Store:
 
 
 def open_membership(settings: Settings, log: EventLog) -> Membership:
-    """Join the group of learners; alone, every partition is ours."""
-    del settings
-    topics = [(topic, log.partitions(topic)) for topic in (EVENTS, OUTCOMES)]
-    return SoleOwner([(topic, p) for topic, count in topics for p in range(count)])
+    """Join the group of learners; with the embedded log, everything is ours."""
+    topics = [EVENTS, OUTCOMES] if _learns_in_order(settings, log) else [EVENTS]
+    config = kafka_config(settings)
+    if config is not None:
+        return KafkaMembership(config, topics)
+    return SoleOwner([(topic, p) for topic in topics for p in range(log.partitions(topic))])
+
+
+def _learns_in_order(settings: Settings, log: EventLog) -> bool:
+    """Whether a model cannot be added up over the partitions of events."""
+    config = EngineConfig.from_dict(settings.engine_settings())
+    models = [each.build(name).model for name, each in config.policies.items()]
+    refused = any(model.traits.merging == "refused" for model in models)
+    return refused and log.partitions(EVENTS) > 1

@@ -19,7 +19,7 @@ import pydantic
 
 from api.settings import Settings
 from engine.errors import ConfigError, SlatestreamError
-from streams.errors import RefusedError
+from streams.errors import RefusedError, UnfitTopicError
 
 __all__ = [
     "EXIT_CONFIG",
@@ -96,7 +96,7 @@ def run_child(name: str, work: Callable[[Settings, threading.Event], None]) -> i
         settings = receive_settings()
         watch_supervisor(stop.set)
         work(settings, stop)
-    except (ConfigError, RefusedError) as error:
+    except (ConfigError, RefusedError, UnfitTopicError) as error:
         sys.stderr.write(f"slatestream: {error}\n")
         return EXIT_CONFIG
     except SlatestreamError as error:

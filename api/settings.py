@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     cache_dir: Path | None = None
     log: str = ""
     store: str = ""
+    kafka: dict[str, Any] = Field(default_factory=dict)
     durability: Literal["process", "power"] = "process"
     workers: int = Field(default=1, ge=1, le=256)
     commit_interval_ms: int = Field(default=500, ge=1, le=60_000)

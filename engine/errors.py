@@ -6,7 +6,7 @@ SlatestreamError
 ├── ShapeError         arrays whose shapes or values do not fit together
 ├── SnapshotError      saved state that cannot be loaded
 ├── streams.errors     BadEventError, BadItemError, FencedError, LogError, StoreError,
-│                      UnknownPoolError
+│                      UnknownPoolError, and kinds of them
 ├── api.problems       ProblemError: one HTTP problem document
 └── api.client         ClientError: what the service answered, or that it did not
 """

@@ -46,6 +46,7 @@ __all__ = [
     "Numeric",
     "Quadratic",
     "Schema",
+    "Side",
 ]
 
 Floats = NDArray[np.float64]
@@ -54,8 +55,8 @@ Ints = NDArray[np.int64]
 INTERCEPT = "intercept"
 
 
-class _Side(NamedTuple):
-    """Columns of one source: of its features, then products of pairs of those."""
+class Side(NamedTuple):
+    """Columns of one source: of its features, then products ``left * right`` of those."""
 
     features: tuple[Base, ...]
     names: tuple[str, ...]
@@ -86,12 +87,16 @@ class Schema:
         return tuple(f for f in self.features if not isinstance(f, Interaction | Quadratic))
 
     @cached_property
-    def _context(self) -> _Side:
+    def _context(self) -> Side:
         return self._side("context")
 
     @cached_property
-    def _item(self) -> _Side:
+    def _item(self) -> Side:
         return self._side("item")
+
+    def side(self, source: Source) -> Side:
+        """What the rows of one source hold."""
+        return self._context if source == "context" else self._item
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -205,14 +210,14 @@ class Schema:
         names = [feature.name for feature in self._bases]
         raise ConfigError(f"feature {name!r} is not declared{suggest(name, names)}")
 
-    def _side(self, source: Source) -> _Side:
+    def _side(self, source: Source) -> Side:
         bases = tuple(feature for feature in self._bases if feature.of == source)
         names = [column for feature in bases for column in feature.columns]
         meanings = [f.meaning(column) for f in bases for column in f.columns]
         if source == "context":
             names, meanings = [INTERCEPT, *names], [INTERCEPT, *meanings]
         pairs = [pair for f in self.features for pair in self._pairs(f, source)]
-        return _Side(
+        return Side(
             bases,
             (*names, *(f"{names[i]}*{names[j]}" for i, j in pairs)),
             (*meanings, *((meanings[i], meanings[j]) for i, j in pairs)),
@@ -239,7 +244,7 @@ class Schema:
         return []
 
 
-def _encode(side: _Side, rows: Sequence[Context], first: list[float]) -> Floats:
+def _encode(side: Side, rows: Sequence[Context], first: list[float]) -> Floats:
     width = len(side.names) - len(side.left)
     encoded = np.empty((len(rows), len(side.names)))
     for row, named in zip(encoded, rows, strict=True):

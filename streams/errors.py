@@ -9,8 +9,10 @@ __all__ = [
     "BadItemError",
     "FencedError",
     "LogError",
+    "LostRecordsError",
     "RefusedError",
     "StoreError",
+    "UnfitTopicError",
     "UnknownPoolError",
 ]
 
@@ -49,6 +51,14 @@ class FencedError(SlatestreamError):
 
 class LogError(SlatestreamError):
     """The event log cannot be read or appended to."""
+
+
+class UnfitTopicError(LogError):
+    """A topic that must not be learned from as it is: waiting does not help."""
+
+
+class LostRecordsError(UnfitTopicError):
+    """Records from an offset on are in the log no more."""
 
 
 class StoreError(SlatestreamError):

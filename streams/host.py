@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streams.errors import FencedError, LogError, RefusedError, StoreError
+from streams.errors import FencedError, LogError, RefusedError, StoreError, UnfitTopicError
 from streams.learner import Learner
 from streams.membership import Membership, Shards
 
@@ -121,8 +121,8 @@ class Host:
 
         Raises
         ------
-        RefusedError
-            When stored state and log do not fit each other.
+        RefusedError, UnfitTopicError
+            When stored state and log do not fit each other, or records cannot be learned from.
         """
         try:
             while not stop.is_set():
@@ -152,7 +152,7 @@ class Host:
         learner = self._make(*key)
         try:
             learner.recover()
-        except RefusedError:
+        except (RefusedError, UnfitTopicError):
             raise
         except (LogError, StoreError) as error:
             logger.warning("%s-%d cannot be taken over: %s; trying again", *key, error)
@@ -171,7 +171,7 @@ class Host:
         except FencedError as error:
             self._fenced(key, error)
             return False
-        except RefusedError:
+        except (RefusedError, UnfitTopicError):
             raise
         except (LogError, StoreError) as error:
             # A full disk or a lock may pass; nothing is lost, because nothing was committed.

@@ -74,6 +74,7 @@ class Learner:
         self._outbox = Outbox(log, partition, point)
         self._target = 0  # offset to reach before it is current
         self._ticked = 0
+        self._drained = False  # whether the last poll brought nothing
         self.current = False
 
     @property
@@ -139,8 +140,9 @@ class Learner:
         """
         log, topic, part = self._log, self._topic, self._partition
         self._config = own_config(log, self._config, topic, part)
-        begin, end = log.begin(topic, part), log.end(topic, part)
+        begin = log.begin(topic, part)
         position = self._store.claim(topic, part, log.topic_id(topic), log.partitions(topic), begin)
+        end = log.end(topic, part)  # now that nobody else commits
         self._point("claimed")
         saved = self._store.load(position)
         self._check_kept(position, begin, end)
@@ -154,6 +156,7 @@ class Learner:
         if not self.current:
             self._settle_in()
         records = self._log.poll(self._topic, self.next_offset, limit, self._partition)
+        self._drained = not records
         self._point("polled")
         self._shard.fold(records)
         self._point("folded")
@@ -162,15 +165,15 @@ class Learner:
     def tick(self) -> bool:
         """Append a tick when only the clock is missing for a window to close.
 
-        That is: the log holds nothing more, windows are open, and the first of them is 0.1 s past
-        its deadline by the log's own clock: traffic mostly closes it before. Returns whether a
-        tick was appended.
+        That is: the log held nothing more at the last step, windows are open, and the first of
+        them is 0.1 s past its deadline by the log's own clock: traffic mostly closes it before.
+        Returns whether a tick was appended.
         """
         deadline = self._shard.next_deadline
         now = self._log.now_ms()
         due = deadline is not None and now >= deadline + TICK_GRACE_MS
         # Where clocks disagree a tick may not reach the deadline: the next waits its time.
-        if not due or 0 <= now - self._ticked < TICK_GRACE_MS or self.lag():
+        if not due or not self._drained or 0 <= now - self._ticked < TICK_GRACE_MS:
             return False
         self._ticked = now
         self._append("tick", encode_event(Tick(ts=now)))

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from api.kernel_cache import cache_key
 from tests.servers.kafka import Cluster
+from tests.servers.postgres import Database, Postgres
 from tests.servers.processes import UnavailableError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,3 +80,21 @@ def make_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
             return cluster
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A real PostgreSQL, the same for all tests of a session."""
+    server = begin(Postgres)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres) -> Iterator[Database]:
+    """A new database: `postgres.url` for SQLAlchemy, `postgres.server` to stop and start it."""
+    with postgres_server.database() as database:
+        yield database

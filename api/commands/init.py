@@ -22,6 +22,7 @@ port = 8000
 data_dir = "slatestream-data" # log.db (events), state.db (what was learned), views/
 # log = "kafka://broker1:9092,broker2:9092/prefix."     # the log elsewhere than in data_dir
 # store = "postgresql+psycopg://user@host/slatestream"  # what was learned, likewise
+# kafka = { partitions = 12, replication = 3, security_protocol = "SASL_SSL" }  # and ssl_…, sasl_…
 workers = 1                   # API processes on this host
 # cache_dir = "/var/cache/slatestream"  # compiled kernels; default: the user's cache folder
 durability = "process"        # "power": an event survives a power cut too, each append is synced

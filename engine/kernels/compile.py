@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["inline", "inline_scoring", "kernel"]
+__all__ = ["inline", "inline_scoring", "inline_uncounted", "kernel"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -20,7 +20,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 SCORING = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def kernel(signature: str, *, scoring: bool = False) -> Callable[[Function], Function]:
+def kernel(
+    signature: str, *, scoring: bool = False, counted: bool = True
+) -> Callable[[Function], Function]:
     """Compile a batch kernel for ``signature`` when it is first called.
 
     Parameters
@@ -32,9 +34,8 @@ def kernel(signature: str, *, scoring: bool = False) -> Callable[[Function], Fun
 
     def decorate(function: Function) -> Function:
         fastmath = SCORING if scoring else False
-        compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=fastmath)(
-            function
-        )
+        options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy", "_nrt": counted}
+        compiled: Any = numba.njit(cache=True, nogil=True, **options)(function)
         compiled.ahead = signature
         return cast("Function", compiled)
 
@@ -44,6 +45,15 @@ def kernel(signature: str, *, scoring: bool = False) -> Callable[[Function], Fun
 def inline(function: Function) -> Function:
     """Compile a scalar helper that kernels call; it takes the types it is called with."""
     return cast("Function", numba.njit(nogil=True, error_model="numpy")(function))
+
+
+def inline_uncounted(function: Function) -> Function:
+    """Compile a helper that makes no arrays, for kernels that do not count references.
+
+    It becomes part of whoever calls it: passing a dozen arrays would cost more than most do.
+    """
+    options: dict[str, Any] = {"error_model": "numpy", "_nrt": False, "forceinline": True}
+    return cast("Function", numba.njit(nogil=True, **options)(function))
 
 
 def inline_scoring(function: Function) -> Function:

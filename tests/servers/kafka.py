@@ -233,14 +233,14 @@ def new_identity() -> str:
             return text
 
 
-def answers(port: int) -> bool:
+def answers(port: int, seconds: float = 5.0) -> bool:
     """Whether a broker answers requests: it does once it is registered and serves clients."""
     request = struct.pack(">hhih", 18, 0, 7, -1)  # ApiVersions, version 0, without a client's name
     with (
         contextlib.suppress(OSError),
         socket.create_connection(("127.0.0.1", port), timeout=1) as connection,
     ):
-        connection.settimeout(5)
+        connection.settimeout(seconds)
         connection.sendall(struct.pack(">i", len(request)) + request)
         answer = connection.recv(10, socket.MSG_WAITALL)
         return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (7, 0)
