@@ -37,6 +37,8 @@ class Outbox:
         self._log = log
         self._partition = partition
         self._point = point
+        self._owners = 0  # partitions of `OUTCOMES`, once they were asked for
+        self._source = ""  # identity of `EVENTS`, likewise
 
     def send(self, shard: Shard, chain: Chain) -> dict[str, Mark]:
         """Write what the shard has outgoing; returns once the log has it all.
@@ -63,16 +65,23 @@ class Outbox:
         """
         after = dict(chain)
         by_owner: dict[int, list[Outgoing]] = {}
-        partitions = self._log.partitions(OUTCOMES) if shard.outgoing else 0
+        if shard.outgoing:
+            self._look(shard.outgoing[0].policy)
         for outgoing in shard.outgoing:
-            if not partitions:
-                raise no_topic(outgoing.policy)
-            by_owner.setdefault(choose_owner(outgoing.policy, partitions), []).append(outgoing)
+            owner = choose_owner(outgoing.policy, self._owners)
+            by_owner.setdefault(owner, []).append(outgoing)
         for owner, group in sorted(by_owner.items()):
             name, end = f"{OUTCOMES}-{owner}", (shard.next_offset, 0)
             self._write(owner, shard.shown, group, after.get(name, (0, 0)), end)
             after[name] = end
         return after
+
+    def _look(self, policy: str) -> None:
+        if not self._owners:
+            self._source = self._log.topic_id(EVENTS)
+            self._owners = self._log.partitions(OUTCOMES)
+        if not self._owners:
+            raise no_topic(policy)
 
     def _write(
         self, owner: int, shown: Mapping[int, bytes], group: list[Outgoing], begin: Mark, end: Mark
@@ -87,7 +96,7 @@ class Outbox:
         for start, stop, part in cut_outcomes(outcomes, begin, end):
             record = OutcomeRecord(
                 ts=self._log.now_ms(),
-                log=self._log.topic_id(EVENTS),
+                log=self._source,
                 source=self._partition,
                 begin=start,
                 end=stop,
