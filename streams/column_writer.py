@@ -89,7 +89,6 @@ class ColumnWriter:
         z: int = 0,
     ) -> None:
         n = records.n
-        marks = len(plan.tables.kinds) + int(np.max(plan.tables.sides[:, 1], initial=0))
         self.sink = Sink(
             ints=np.zeros((INT_ROWS, n), dtype=np.int64),
             hashes=np.zeros((HASH_ROWS, n), dtype=np.uint64),
@@ -101,7 +100,7 @@ class ColumnWriter:
             seen_slots=np.empty(seen, dtype=np.int64),
             x=np.empty(x),
             z=np.empty(z),
-            marks=np.zeros(marks, dtype=np.int64),
+            marks=np.zeros(len(plan.tables.kinds), dtype=np.int64),
             used=np.zeros(6, dtype=np.int64),
         )
         self.sink.ints[0] = UNSURE
@@ -245,6 +244,7 @@ class ColumnWriter:
             z=_lay(sink.z[:z_used], self._z),
             errors=self._errors,
             controls=self._controls,
+            unsure=len(self._put),
         )
 
     def _hash_put(self, data: Bytes) -> None:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, takewhile
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 import numpy as np
 
-from engine.batches import Outcomes
 from engine.policy import Policy
 from engine.state import State
 from streams.agenda import JoinPoint, Remembered
+from streams.columns import IMPRESSION, EventColumns, RecordSpans
 from streams.config import EngineConfig, PolicyConfig
 from streams.counts import Counts
-from streams.errors import BadEventError, StoreError
-from streams.events import Control, Event, Impression, decode_event
+from streams.errors import StoreError
 from streams.join import Joiner
+from streams.joined import Joined
 from streams.log.base import EVENTS, EventLog, Record
-from streams.requests import DeadLetter, Outcome
+from streams.log.batches import RecordBatch
+from streams.requests import DeadLetter
+from streams.scan import decode_columns
 from streams.states import ShardStates, learns_in_order
 
 __all__ = ["Outgoing", "Replayed", "Shard", "Snapshot", "replay_log"]
@@ -119,7 +121,7 @@ class Shard(ShardStates):
     def restore(
         cls,
         snapshot: Snapshot,
-        poll: Callable[[int, int], Iterable[Record]],
+        poll: Callable[[int, int], Sequence[Record]],
         *,
         apart: bool = False,
     ) -> Shard:
@@ -141,17 +143,17 @@ class Shard(ShardStates):
         shard.joiner.skip(snapshot.closed)
         while shard.joiner.next_offset < snapshot.next_offset:
             start = shard.joiner.next_offset
-            records = list(poll(start, min(BATCH, snapshot.next_offset - start)))
-            if not records:
+            spans = _spans(poll(start, min(BATCH, snapshot.next_offset - start)))
+            # Where offsets have gaps, so many records may reach further.
+            spans = spans.cut(0, int(np.searchsorted(spans.offset, snapshot.next_offset)))
+            if not spans.n:
                 raise StoreError(
                     f"the log ends at offset {start}, the stored state at "
                     f"{snapshot.next_offset}: records were lost. Learn anew from the log by "
                     "moving the state file away"
                 )
-            for record in records:
-                event = _decode(record)
-                shard._keep(record, event)
-                shard.joiner.add(record, event)
+            for _ in shard._join(spans):
+                pass
         shard.joiner.resume(snapshot.counts, snapshot.closed)
         shard._check_restored(snapshot)
         return shard
@@ -190,16 +192,11 @@ class Shard(ShardStates):
         """Where to fold again from to find what is open now."""
         return self.joiner.join_point()
 
-    def fold(self, records: Iterable[Record]) -> None:
+    def fold(self, records: Sequence[Record]) -> None:
         """Take in records, in order. How they are cut into calls leaves no trace in state."""
-        for record in records:
-            event = _decode(record)
-            self._keep(record, event)
-            self.joiner.add(record, event)
-            if isinstance(event, Control):
-                self._learn()  # what closed at this record was joined under the old settings
-                self._obey()
-        self._learn()
+        for _ in self._join(_spans(records)):
+            self._learn()  # what closed at a control record was joined under the old settings
+            self._obey()
 
     def mark_committed(self) -> None:
         """Forget what only the next commit needed."""
@@ -224,36 +221,55 @@ class Shard(ShardStates):
         policies = self.policies.items()
         return frozenset(name for name, policy in policies if learns_in_order(policy))
 
-    def _keep(self, record: Record, event: Event | BadEventError) -> None:
-        if self.sends and isinstance(event, Impression):
-            recommender = self.joiner.config.recommenders.get(event.recommender)
-            if recommender is not None and recommender.policy in self.sends:
-                self.shown[record.offset] = record.value
+    def _join(self, spans: RecordSpans) -> Iterator[None]:
+        """Let the joiner take in records, up to a control record at a time."""
+        while spans.n:
+            columns = decode_columns(self.joiner.plan, spans)
+            self._keep(columns)
+            self.joiner.add(columns)
+            yield
+            spans = spans.cut(columns.n, spans.n)
+
+    def _keep(self, columns: EventColumns) -> None:
+        """Keep impressions whose outcomes may be sent."""
+        if not self.sends:
+            return
+        recommenders = self.joiner.config.recommenders
+        names = self.joiner.plan.recommenders
+        sent = [at for at, name in enumerate(names) if recommenders[name].policy in self.sends]
+        kept = (columns.kind == IMPRESSION) & np.isin(columns.recommender, sent)
+        for record in np.flatnonzero(kept).tolist():
+            self.shown[int(columns.offset[record])] = columns.value(record)
 
     def _learn(self) -> None:
-        outcomes, self.joiner.outcomes = self.joiner.outcomes, []
-        by_policy: dict[str, list[Outcome]] = {}
-        for outcome in outcomes:
-            if outcome.policy in self.sends:
-                self._send(outcome)
+        joined, self.joiner.outcomes = self.joiner.outcomes, []
+        sent: list[tuple[int, Outgoing]] = []
+        for part in joined:
+            if part.policy in self.sends:
+                sent += self._send(part)
             else:
-                by_policy.setdefault(outcome.policy, []).append(outcome)
-        for name, group in by_policy.items():
-            self._update(name, _batch(group))
+                self._update(part.policy, part.outcomes)
+        sent.sort(key=lambda pair: pair[0])  # policies are told apart, and mixed again here
+        self.outgoing += [outgoing for _, outgoing in sent]
 
-    def _send(self, outcome: Outcome) -> None:
-        self.outgoing.append(
-            Outgoing(
-                policy=outcome.policy,
-                settings=self.config.policies[outcome.policy],
-                offset=outcome.offset,
-                opened=outcome.opened,
-                slots=outcome.slots,
-                rewards=outcome.reward,
-                time_ms=outcome.time_ms,
-                last=outcome.last,
+    def _send(self, joined: Joined) -> Iterator[tuple[int, Outgoing]]:
+        """Outcomes of a policy that learns elsewhere, each with its number."""
+        policy, outcomes, number, offset, opened = joined
+        starts = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
+        for start, stop in pairwise([*starts, len(number)]):
+            yield (
+                int(number[start]),
+                Outgoing(
+                    policy=policy,
+                    settings=self.config.policies[policy],
+                    offset=int(offset[start]),
+                    opened=int(opened[start]),
+                    slots=tuple(outcomes.slot[start:stop].tolist()),
+                    rewards=tuple(outcomes.reward[start:stop].tolist()),
+                    time_ms=int(outcomes.time_ms[start]),
+                    last=int(outcomes.last[start]),
+                ),
             )
-        )
 
     def _check_restored(self, snapshot: Snapshot) -> None:
         joiner = self.joiner
@@ -300,25 +316,5 @@ def replay_log(
     return Replayed.of(shard)
 
 
-def _decode(record: Record) -> Event | BadEventError:
-    try:
-        return decode_event(record.value)
-    except BadEventError as error:
-        return error
-
-
-def _batch(outcomes: list[Outcome]) -> Outcomes:
-    sizes = [len(outcome.item_ids) for outcome in outcomes]
-    n = sum(sizes)
-    z = [outcome.z for outcome in outcomes if outcome.z is not None]  # all of one schema, or none
-    return Outcomes(
-        item_ids=[item_id for outcome in outcomes for item_id in outcome.item_ids],
-        x=np.repeat(np.stack([outcome.x for outcome in outcomes]), sizes, axis=0),
-        reward=np.fromiter(chain.from_iterable([o.reward for o in outcomes]), np.float64, n),
-        weight=np.repeat(np.array([outcome.weight for outcome in outcomes], float), sizes),
-        time_ms=np.repeat(np.array([o.time_ms for o in outcomes], np.int64), sizes),
-        z=np.concatenate(z) if z else np.empty((n, 0)),
-        propensity=np.fromiter(chain.from_iterable([o.propensity for o in outcomes]), float, n),
-        slot=np.fromiter(chain.from_iterable([o.slots for o in outcomes]), np.int64, n),
-        last=np.repeat(np.array([outcome.last for outcome in outcomes], np.int64), sizes),
-    )
+def _spans(records: Sequence[Record]) -> RecordSpans:
+    return records.spans if isinstance(records, RecordBatch) else RecordSpans.of(records)

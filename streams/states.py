@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from engine.batches import Outcomes
 from engine.drift import RewardWatch
@@ -88,7 +88,7 @@ class ShardStates(ABC):
         """Where to fold again from to find what is open now."""
 
     @abstractmethod
-    def fold(self, records: Iterable[Record]) -> None:
+    def fold(self, records: Sequence[Record]) -> None:
         """Take in records, in order. How they are cut into calls leaves no trace in state."""
 
     def mark_committed(self) -> None:

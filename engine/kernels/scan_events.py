@@ -1,8 +1,9 @@
 """JSON of events straight into columns: of those that the full decoder surely takes as they stand.
 
-The fields, limits and defaults are those of `streams.events`. Whatever looks unusual (escapes,
-other than ASCII, a key twice, a number at the end of its range) is left to the full decoder, so
-a mistake here can only be one of taking what must be refused, or taking it otherwise.
+The fields, limits and defaults are those of `streams.events`. Whatever looks unusual (escapes, a
+key twice, a number at the end of its range) is left to the full decoder, so a mistake here can
+only be one of taking what must be refused, or taking it otherwise. Lengths of texts are counted in
+bytes, never fewer than the characters that limits are about.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernels.compile import inline_uncounted, kernel
+from engine.kernels.compile import called_uncounted, inline_uncounted, kernel
 from engine.kernels.hashing import hash1
 from engine.kernels.lexicon import find1
 from engine.kernels.scan_features import (
@@ -175,7 +176,7 @@ def is_number1(tag: int) -> bool:
     return tag == INTEGER or tag == FLOAT
 
 
-@inline_uncounted
+@called_uncounted
 def list1(data: Bytes, at: int, numbers: bool) -> int:
     """Pass a list of ids, or of probabilities, after its opening bracket."""
     at = skip_blanks1(data, at)
@@ -195,7 +196,7 @@ def list1(data: Bytes, at: int, numbers: bool) -> int:
             return at
 
 
-@inline_uncounted
+@called_uncounted
 def shadow1(data: Bytes, at: int) -> int:
     """Pass lists of probabilities by name, after their opening bracket."""
     at = skip_blanks1(data, at)
@@ -213,7 +214,7 @@ def shadow1(data: Bytes, at: int) -> int:
             return at
 
 
-@inline_uncounted
+@called_uncounted
 def skip_value1(data: Bytes, at: int) -> int:
     """Return the place of the comma or bracket after a value, without checking it."""
     depth = 0
@@ -554,7 +555,7 @@ def scan_events(
     x, z
         Rows.
     marks
-        ``(features + columns,)`` zeros.
+        ``(features,)`` zeros.
     used
         ``(6,)`` zeros; afterwards slots, x, z and seen slots written, turns, and records done.
         Fewer than given are done when a column is full or a control record came.
