@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from streams.config import EngineConfig
 from streams.counts import Counts
@@ -13,6 +13,7 @@ from streams.outbox import Outbox
 from streams.outcome_shard import OutcomeShard
 from streams.outcomes import own_config
 from streams.positions import Chain, Commit, Position, Saved
+from streams.requests import DeadLetter
 from streams.shard import Shard, Snapshot
 from streams.states import ShardStates
 from streams.store import Store
@@ -45,7 +46,8 @@ class Learner:
     partition
         Number of the partition.
     point
-        Called with the name of each point between two steps: for tests that end a learner there.
+        Called with the name of each point between two steps: for tests that end a learner there,
+        and clocks.
 
     Attributes
     ----------
@@ -100,6 +102,11 @@ class Learner:
         return self._shard.counts
 
     @property
+    def dead(self) -> Sequence[DeadLetter]:
+        """Records that could not be used since the last commit."""
+        return self._shard.dead
+
+    @property
     def shard(self) -> ShardStates:
         """The state owned."""
         return self._shard
@@ -111,6 +118,11 @@ class Learner:
     def lag(self) -> int:
         """Records in the log not learned from yet."""
         return self._log.end(self._topic, self._partition) - self.next_offset
+
+    def age_ms(self) -> int | None:
+        """How long ago by the log's clock the last record learned from came; None before it."""
+        clock = self._shard.clock
+        return max(self._log.now_ms() - clock, 0) if clock else None
 
     def start(self) -> None:
         """Recover, catch up with the log, bring the settings into it, and commit.
@@ -147,6 +159,7 @@ class Learner:
         saved = self._store.load(position)
         self._check_kept(position, begin, end)
         self._shard = self._restore(position, saved)
+        self._shard.point = self._point
         self._position = position
         self._target = end
         self._point("recovered")
@@ -201,6 +214,7 @@ class Learner:
             config=shard.config,
             bodies=shard.bodies(base=base),
             base=base,
+            delta=shard.bodies(base=False) if base and not shard.rebuilt else None,
             remembered=shard.remembered,
             dead=shard.dead,
             chain=chain,
@@ -212,6 +226,10 @@ class Learner:
         # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
         log_drift(self._log, self._topic, self._partition, shard.watches)
         return max(commit.size, 1)
+
+    def check_owned(self) -> None:
+        """Raise ``FencedError`` when the shard is another's now, without anything to commit."""
+        self._store.check_owned(self.position)
 
     def _restore(self, position: Position, saved: Saved) -> ShardStates:
         log, part = self._log, self._partition

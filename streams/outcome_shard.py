@@ -134,6 +134,7 @@ class OutcomeShard(ShardStates):
             except BadEventError as error:
                 self._dead.append(DeadLetter.of(record, error))
                 self._count(kind, "dead")
+        self.point("learned")
 
     def _obey(self, control: Control) -> None:
         try:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from engine.kernels.record_batch import ROWS, walk_records
-from engine.kernels.scan_events import UNSURE, scan_events
+from engine.kernels.scan_events import scan_events
+from engine.kernels.scan_layout import DONE, ROW_KIND, UNSURE
 from engine.kernels.tokens import PADDING
 from streams.column_plan import ColumnPlan
 from streams.column_writer import ColumnWriter
@@ -44,8 +45,8 @@ def decode_columns(plan: ColumnPlan, records: RecordSpans) -> EventColumns:
     spans = (records.data, records.start, records.length)
     arrays: tuple[Any, ...] = (*spans, *plan.tables, *writer.sink)
     scan_events(*arrays)
-    done = int(writer.sink.used[5])
-    unsure = np.flatnonzero(writer.sink.ints[0, :done] == UNSURE)
+    done = int(writer.sink.used[DONE])
+    unsure = np.flatnonzero(writer.sink.ints[ROW_KIND, :done] == UNSURE)
     return _finish(writer, unsure.tolist(), done)
 
 

@@ -197,6 +197,7 @@ class Shard(ShardStates):
         for _ in self._join(_spans(records)):
             self._learn()  # what closed at a control record was joined under the old settings
             self._obey()
+            self.point("learned")
 
     def mark_committed(self) -> None:
         """Forget what only the next commit needed."""
@@ -226,7 +227,9 @@ class Shard(ShardStates):
         while spans.n:
             columns = decode_columns(self.joiner.plan, spans)
             self._keep(columns)
+            self.point("decoded")
             self.joiner.add(columns)
+            self.point("joined")
             yield
             spans = spans.cut(columns.n, spans.n)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from engine.batches import Outcomes
 from engine.drift import RewardWatch
@@ -42,6 +42,8 @@ class ShardStates(ABC):
         Policies whose state a control record replaced since then.
     watches
         What is told the rewards learned, by policy: no part of the state.
+    point
+        Called with the name of each point between two steps of a fold.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -52,6 +54,7 @@ class ShardStates(ABC):
         self.touched: dict[str, dict[str, None]] = {}
         self.rebuilt: set[str] = set()
         self.watches: dict[str, RewardWatch] = {}
+        self.point: Callable[[str], None] = _nothing
 
     @property
     @abstractmethod
@@ -145,3 +148,7 @@ class ShardStates(ABC):
         self.touched.pop(told.policy, None)
         if told.policy in self.watches:
             self.watches[told.policy].restart()
+
+
+def _nothing(_: str) -> None:
+    return

@@ -40,6 +40,11 @@ def log_drift(
         halvings = watch.drift.halvings if watch.drift.action == "decay" else 0
         forgetting = Forgetting(policy=name, halvings=halvings, cause=watch.drift.detector)
         record = forgetting.to_control(log.now_ms())
-        log.append(topic, [("control", encode_event(record))], partition)
+        (place,) = log.append(topic, [("control", encode_event(record))], partition)
         watch.told = True
-        logger.warning("rewards of policy %r fell: %s is logged", name, record.change)
+        logger.warning(
+            "rewards of policy %r fell: %s is logged",
+            name,
+            record.change,
+            extra={"topic": topic, "policy": name, **place._asdict()},
+        )

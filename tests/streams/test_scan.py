@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import sys
 
 import msgspec
 import numpy as np
@@ -155,22 +156,22 @@ events = st.lists(impressions | feedbacks | activations | ticks, min_size=1, max
 
 
 def tiny(value):
-    """Whether some number is so near 0 that the scanner leaves it."""
+    """Whether some number is subnormal: the scanner leaves those."""
     if isinstance(value, dict):
         return any(map(tiny, value.values()))
     if isinstance(value, list):
         return any(map(tiny, value))
-    return isinstance(value, float) and 0 < abs(value) < 1e-300
+    return isinstance(value, float) and 0 < abs(value) < sys.float_info.min
 
 
-@budget(max_examples=150, deadline=None)
+@budget(max_examples=150, deadline=None, derandomize=True)
 @given(events)
 def test_ordinary_events_never_need_the_full_decoder(drawn):
     values = [encode_event(event) for event in drawn]
     assert check(values) == sum(tiny(json.loads(value)) for value in values)
 
 
-@budget(max_examples=60, deadline=None)
+@budget(max_examples=60, deadline=None, derandomize=True)
 @given(events, st.randoms(use_true_random=False))
 def test_order_of_members_and_white_space_do_not_matter(drawn, rng):
     def turn(value):
