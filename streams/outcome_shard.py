@@ -159,11 +159,20 @@ class OutcomeShard(ShardStates):
         self._count("outcomes", "applied", len(new) - len(failed))
         if failed:
             self._count("outcomes", "dead", len(failed))
-            # One letter a record, of what could not be learned of it.
-            left = tuple(outcome for outcome, _ in failed)
-            kept = msgspec.structs.replace(told, outcomes=left)
-            letter = DeadLetter.of(record, failed[0][1])
-            self._dead.append(letter._replace(value=encode_outcomes(kept)))
+            self._bury(record, told, failed)
+
+    def _bury(
+        self, record: Record, told: OutcomeRecord, failed: list[tuple[SentOutcome, BadEventError]]
+    ) -> None:
+        """Keep one letter a record, of what could not be learned of it.
+
+        Its value is a chain of its own: appended again it is learned, and once.
+        """
+        left = tuple(outcome for outcome, _ in failed)
+        chain = f"{told.log}/{record.offset}"
+        kept = msgspec.structs.replace(told, log=chain, begin=(0, 0), outcomes=left)
+        letter = DeadLetter.of(record, failed[0][1])
+        self._dead.append(letter._replace(value=encode_outcomes(kept)))
 
     def _follow(self, record: Record, told: OutcomeRecord) -> list[SentOutcome]:
         """Move a source's chain over a record; returns the outcomes not learned before."""

@@ -497,6 +497,18 @@ def test_features_that_do_not_fit_the_owner_are_one_dead_letter_a_record():
     assert not shard.dead
 
 
+def test_what_was_dead_can_be_appended_again_when_it_fits():
+    record = record_of(sent((1, 0)), sent((1, 1), hour="noon"), sent((2, 0), hour="dawn"))
+    (letter,) = fold(encode_outcomes(record)).dead
+    words = {"type": "categorical", "name": "hour", "values": ["dawn", "noon"]}
+    policy = PolicyConfig(spec="groupwise-greedy", features=(words,))
+    control = encode_event(EngineConfig(policies={"main": policy}).to_control(0))
+    shard = fold(encode_outcomes(record), control, letter.value, letter.value)
+    counts = shard.counts.to_dict()["outcomes"]
+    assert (counts["applied"], counts["dead"], counts["duplicate"]) == (3, 2, 2)
+    assert shard.states["main"].take(["a"])["count"].tolist() == [3.0]
+
+
 def test_a_policy_that_cannot_be_made_is_a_dead_letter():
     bad = record_of(sent((1, 0)), policies={"main": PolicyConfig(spec="nobody-greedy")})
     shard = fold(encode_outcomes(bad))
