@@ -9,6 +9,7 @@ from streams.events import Impression, decode_event
 from streams.log.base import EVENTS, OUTCOMES, EventLog
 from streams.outcomes import (
     OutcomeRecord,
+    Outgoing,
     SentOutcome,
     SentSlot,
     choose_owner,
@@ -17,7 +18,7 @@ from streams.outcomes import (
     no_topic,
 )
 from streams.positions import Chain, Mark
-from streams.shard import Outgoing, Shard
+from streams.shard import Shard
 
 __all__ = ["Outbox"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,7 @@ from streams.states import build_policies, learns_in_order
 __all__ = [
     "MAX_BYTES",
     "OutcomeRecord",
+    "Outgoing",
     "SentOutcome",
     "SentSlot",
     "choose_owner",
@@ -40,6 +41,19 @@ __all__ = [
 MAX_BYTES = 500_000  # of a record, well below what brokers take; one outcome alone may exceed it
 
 Propensity = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Outgoing(NamedTuple):
+    """Slots learned together of a policy that learns elsewhere, without what the log holds."""
+
+    policy: str
+    settings: PolicyConfig
+    offset: int  # of the record they were learned at
+    opened: int  # of the impression
+    slots: tuple[int, ...]
+    rewards: tuple[float, ...]
+    time_ms: int
+    last: int
 
 
 class SentSlot(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,18 +12,19 @@ from engine.policy import Policy
 from engine.state import State
 from streams.agenda import JoinPoint, Remembered
 from streams.columns import IMPRESSION, EventColumns, RecordSpans
-from streams.config import EngineConfig, PolicyConfig
+from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import StoreError
 from streams.join import Joiner
 from streams.joined import Joined
 from streams.log.base import EVENTS, EventLog, Record
 from streams.log.batches import RecordBatch
+from streams.outcomes import Outgoing
 from streams.requests import DeadLetter
 from streams.scan import decode_columns
 from streams.states import ShardStates, learns_in_order
 
-__all__ = ["Outgoing", "Replayed", "Shard", "Snapshot", "replay_log"]
+__all__ = ["Replayed", "Shard", "Snapshot", "replay_log"]
 
 BATCH = 10_000
 
@@ -69,19 +69,6 @@ class Replayed:
             next_offset=shard.next_offset,
             clock=shard.clock,
         )
-
-
-class Outgoing(NamedTuple):
-    """Slots learned together of a policy that learns elsewhere."""
-
-    policy: str
-    settings: PolicyConfig
-    offset: int  # of the record they were learned at
-    opened: int  # of the impression
-    slots: tuple[int, ...]
-    rewards: tuple[float, ...]
-    time_ms: int
-    last: int
 
 
 class Shard(ShardStates):
