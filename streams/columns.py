@@ -7,7 +7,7 @@ A stretch of records becomes one struct of arrays. Texts are not copied: a colum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,6 +147,8 @@ class EventColumns(NamedTuple):
         By record: why a `BAD` one is none, why the features of an impression do not fit.
     controls
         By record: control records, as decoded. At most one, and it is the last record.
+    unsure
+        How many records the scanner left to the full decoder, which takes twenty times as long.
     """
 
     data: Bytes
@@ -184,11 +186,18 @@ class EventColumns(NamedTuple):
     z: Floats
     errors: dict[int, BadEventError]
     controls: dict[int, Control]
+    unsure: int
 
     @property
     def n(self) -> int:
         """How many records there are."""
         return len(self.offset)
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The columns, in order, without what is kept by record."""
+        arrays: tuple[NDArray[Any], ...] = self[:-3]
+        return arrays
 
     def value(self, record: int) -> bytes:
         """Bytes of a record's value."""

@@ -180,7 +180,7 @@ class Joiner:
 
     def _fold(self, columns: EventColumns) -> int:
         held, rules, learned = self._held, self._rules, self._learned
-        arrays: tuple[NDArray[Any], ...] = columns[:-2]
+        arrays = columns.arrays
         given: tuple[Any, ...] = (
             held.arena,
             held.numbers,

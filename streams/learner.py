@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from streams.config import EngineConfig
 from streams.counts import Counts
@@ -10,6 +10,7 @@ from streams.errors import RefusedError, StoreError
 from streams.events import Tick, encode_event
 from streams.log.base import EVENTS, EventLog, Place
 from streams.positions import Commit, Position
+from streams.requests import DeadLetter
 from streams.shard import Shard, Snapshot
 from streams.store import Store
 from streams.watches import log_drift, make_watches
@@ -92,6 +93,11 @@ class Learner:
         return self._shard.counts
 
     @property
+    def dead(self) -> Sequence[DeadLetter]:
+        """Records that could not be used since the last commit."""
+        return self._shard.joiner.dead
+
+    @property
     def shard(self) -> Shard:
         """The state owned."""
         return self._shard
@@ -103,6 +109,11 @@ class Learner:
     def lag(self) -> int:
         """Records in the log not learned from yet."""
         return self._log.end(EVENTS, self._partition) - self.next_offset
+
+    def age_ms(self) -> int | None:
+        """How long ago by the log's clock the last record learned from came; None before it."""
+        clock = self._shard.joiner.clock
+        return max(self._log.now_ms() - clock, 0) if clock else None
 
     def start(self) -> None:
         """Recover, catch up with the log, bring the settings into it, and commit.
@@ -203,6 +214,7 @@ class Learner:
             config=shard.config,
             bodies=shard.bodies(base=base),
             base=base,
+            delta=shard.bodies(base=False) if base and not shard.rebuilt else None,
             remembered=shard.joiner.remembered,
             dead=shard.joiner.dead,
         )
@@ -213,6 +225,10 @@ class Learner:
         # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
         log_drift(self._log, self._partition, shard.watches)
         return max(commit.size, 1)
+
+    def check_owned(self) -> None:
+        """Raise ``FencedError`` when the shard is another's now, without anything to commit."""
+        self._store.check_owned(self.position)
 
     def _settle_in(self) -> None:
         if self.next_offset < self._target:

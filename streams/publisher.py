@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import operator
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +27,21 @@ from streams.positions import Bodies, Position, Tail
 from streams.store import Store
 from streams.views import ViewWriter
 
-__all__ = ["Publisher"]
+__all__ = ["Published", "Publisher"]
 
 logger = logging.getLogger(__name__)
 
 Key = tuple[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A view that was published: what it includes, and how long it took to make."""
+
+    version: int
+    offsets: Mapping[int, int]
+    clocks: Mapping[int, int]
+    seconds: float
 
 
 @dataclass
@@ -93,12 +104,22 @@ class Publisher:
     config
         Today's settings: where they agree with what shards were learned under in all that state
         depends on, views carry them, so that exploration changes at once.
+    watch
+        Told of every view.
     """
 
-    def __init__(self, store: Store, views: ViewWriter, config: EngineConfig) -> None:
+    def __init__(
+        self,
+        store: Store,
+        views: ViewWriter,
+        config: EngineConfig,
+        *,
+        watch: Callable[[Published], None] = lambda _: None,
+    ) -> None:
         self._store = store
         self._views = views
         self._config = config
+        self._watch = watch
         self._shards: dict[Key, _Shard] = {}
         self._made: dict[str, _Made] = {}
         self._touched: dict[str, dict[str, None]] = {}
@@ -113,6 +134,7 @@ class Publisher:
         StoreError
             When the store cannot be read or the view not be written; calling again tries again.
         """
+        start = time.monotonic()
         seen = {key: shard.position.seq for key, shard in self._shards.items()}
         for tail in self._store.tail(seen):
             self._take(tail)
@@ -124,13 +146,17 @@ class Publisher:
         posteriors = {name: self._derive(name, config) for name in config.policies}
         self._touched = {}
         events = self._of(EVENTS)
+        offsets = {shard.position.partition: shard.position.next_offset for shard in events}
+        clocks = {shard.position.partition: shard.position.clock for shard in events}
         version = self._views.publish(
-            offsets={shard.position.partition: shard.position.next_offset for shard in events},
-            clocks={shard.position.partition: shard.position.clock for shard in events},
+            offsets=offsets,
+            clocks=clocks,
             policies=posteriors,
             config=config,
             counts=_add_counts(shard.position.counts for shard in events),
         )
+        seconds = time.monotonic() - start
+        self._watch(Published(version=version, offsets=offsets, clocks=clocks, seconds=seconds))
         self._pending = False
         return version
 
@@ -166,6 +192,8 @@ class Publisher:
         known = [shard.position.config for shard in self._of(EVENTS)]
         if any(config.state_hash == self._config.state_hash for config in known):
             return self._config  # the same state, with today's exploration settings
+        if not any(config.policies for config in known):
+            return self._config  # nothing is learned, or was reset: serve what is believed at first
         return max(self._of(EVENTS), key=lambda shard: shard.position.clock).position.config
 
     def _derive(self, name: str, config: EngineConfig) -> Posterior:

@@ -38,6 +38,11 @@ def log_drift(log: EventLog, partition: int, watches: Mapping[str, RewardWatch])
         halvings = watch.drift.halvings if watch.drift.action == "decay" else 0
         forgetting = Forgetting(policy=name, halvings=halvings, cause=watch.drift.detector)
         record = forgetting.to_control(log.now_ms())
-        log.append(EVENTS, [("control", encode_event(record))], partition)
+        (place,) = log.append(EVENTS, [("control", encode_event(record))], partition)
         watch.told = True
-        logger.warning("rewards of policy %r fell: %s is logged", name, record.change)
+        logger.warning(
+            "rewards of policy %r fell: %s is logged",
+            name,
+            record.change,
+            extra={"topic": EVENTS, "policy": name, **place._asdict()},
+        )

@@ -44,7 +44,7 @@ def settings(
     )
 
 
-def impression(request_id: str, items: str = "ab", **fields: object) -> Impression:
+def impression(request_id: str, items: Iterable[str] = "ab", **fields: object) -> Impression:
     slate = tuple(ShownItem(item_id=item, propensity=0.5, method="exact") for item in items)
     given = {"recommender": "default", "context": {"hour": 3.0, "device": "ios"}, **fields}
     return Impression(ts=0, request_id=request_id, slate=slate, **given)

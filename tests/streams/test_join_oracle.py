@@ -147,6 +147,30 @@ def test_many_open_requests(seed):
         assert_same(joiner, naive)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_many_event_ids_of_one_request(seed):
+    """Some come early, many are repeated; a list of them becomes a table."""
+    rng = random.Random(seed)
+    config = settings(window=30)
+    joiner, naive = Joiner(JoinPoint(0, 0, config)), NaiveJoiner(JoinPoint(0, 0, config))
+    events: list[Event] = [
+        click(rng.choice("rs"), rng.choice("abc"), f"e{rng.randrange(40)}") for _ in range(300)
+    ]
+    events.insert(rng.randrange(60), impression("r", "abcd"))
+    events.insert(rng.randrange(60), impression("s", "ab"))
+    times = sorted(rng.randrange(60_000) for _ in events)
+    records = [
+        Record(at, START + time_ms, "", encode_event(event))
+        for at, (time_ms, event) in enumerate(zip(times, events, strict=True))
+    ]
+    while joiner.next_offset < len(records):
+        part = records[joiner.next_offset :][: rng.choice(CUTS)]
+        take_in(joiner, part)
+        add_all(naive, part)
+        assert_same(joiner, naive)
+    assert joiner.counts.by_type["feedback"]["duplicate"] > 20
+
+
 def test_more_is_learned_at_one_record_than_fits_into_a_call():
     config = settings(window=5)
     joiner, naive = Joiner(JoinPoint(0, 0, config)), NaiveJoiner(JoinPoint(0, 0, config))
