@@ -127,11 +127,12 @@ class Learner:
             When state and log do not fit each other.
         """
         log, part = self._log, self._partition
-        begin, end = log.begin(EVENTS, part), log.end(EVENTS, part)
+        begin = log.begin(EVENTS, part)
         position = self._store.claim(
             EVENTS, part, log.topic_id(EVENTS), log.partitions(EVENTS), begin
         )
         self._point("claimed")
+        end = log.end(EVENTS, part)  # after the claim: the owner before may just have gone on
         saved = self._store.load(position)
         self._check_kept(position, begin, end)
         snapshot = Snapshot(
