@@ -6,6 +6,7 @@ may follow it. A setting is a number, a word, or several of either between ``|``
 
 from __future__ import annotations
 
+import functools
 import typing
 from dataclasses import fields
 from typing import Any
@@ -42,6 +43,8 @@ from engine.slates.base import SlateRule
 from engine.slates.plackett_luce import PlackettLuce
 from engine.slates.ruled import RuledDraw
 from engine.slates.sequential import SequentialDraw
+
+_hints: Any = functools.cache(typing.get_type_hints)  # reading them takes longer than all the rest
 
 __all__ = ["check_spec", "make_policy", "policy_names"]
 
@@ -166,7 +169,7 @@ def _read(spec: str, seed: int = 0) -> dict[str, Any]:
 
 
 def _settings(part: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(part)
+    hints = _hints(part)
     return {f.name: hints[f.name] for f in fields(part)}
 
 
