@@ -44,8 +44,6 @@ from engine.slates.plackett_luce import PlackettLuce
 from engine.slates.ruled import RuledDraw
 from engine.slates.sequential import SequentialDraw
 
-_hints: Any = functools.cache(typing.get_type_hints)  # reading them takes longer than all the rest
-
 __all__ = ["check_spec", "make_policy", "policy_names"]
 
 MODELS: dict[str, type[Model]] = {
@@ -89,6 +87,8 @@ COMMON = {
     "half_life_seconds": float,
     "seed": float,
 }
+
+_hints: Any = functools.cache(typing.get_type_hints)  # to read them takes longer than all the rest
 
 
 def policy_names() -> list[str]:
