@@ -4,7 +4,7 @@ DATA := $(wildcard ../shared/data)
 SEEDS ?= 50000
 export SLATESTREAM_DATA ?= $(DATA)
 
-.PHONY: run test soak lint bench clean
+.PHONY: run test soak lint bench kafka clean
 
 run: .venv/run ## set up and start the demo
 	$(BIN)/slatestream demo $(ARGS)
@@ -23,6 +23,11 @@ lint: .venv/dev ## style, types and import directions
 
 bench: .venv/bench ## speed, beside NumPy and other systems
 	$(BIN)/slatestream bench $(ARGS)
+
+kafka: NODES = 1
+kafka: PORT = 9092
+kafka: ## a real Kafka at PORT, until Ctrl-C; NODES=3 for three nodes
+	@$(PYTHON) -m tests.servers.kafka --nodes $(NODES) --port $(PORT)
 
 clean: ## forget the set-up
 	rm -rf .venv .cache build dist *.egg-info

@@ -70,8 +70,16 @@ def open_store(settings: Settings) -> Store:
 
 def open_membership(settings: Settings, log: EventLog) -> Membership:
     """Join the group of learners; with the embedded log, everything is ours."""
-    topics = [topic for topic in (EVENTS, OUTCOMES) if log.partitions(topic)]
+    topics = [EVENTS, OUTCOMES] if _learns_in_order(settings, log) else [EVENTS]
     config = kafka_config(settings)
     if config is not None:
         return KafkaMembership(config, topics)
     return SoleOwner([(topic, p) for topic in topics for p in range(log.partitions(topic))])
+
+
+def _learns_in_order(settings: Settings, log: EventLog) -> bool:
+    """Whether a model cannot be added up over the partitions of events."""
+    config = EngineConfig.from_dict(settings.engine_settings())
+    models = [each.build(name).model for name, each in config.policies.items()]
+    refused = any(model.traits.merging == "refused" for model in models)
+    return refused and log.partitions(EVENTS) > 1

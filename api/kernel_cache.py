@@ -32,6 +32,8 @@ import json, sys
 from engine.registry import make_policy
 from engine.warm_up import warm_up
 from streams.config import EngineConfig
+from streams.warm_up import warm_up_fold
+warm_up_fold()
 warm_up(make_policy("uniform"))
 for name, policy in EngineConfig.from_dict(json.load(sys.stdin)).policies.items():
     warm_up(policy.build(name))

@@ -12,6 +12,7 @@ from engine.warm_up import warm_up
 from streams.config import EngineConfig
 from streams.host import Host, Pace
 from streams.learner import Learner
+from streams.warm_up import warm_up_fold
 
 __all__ = ["main"]
 
@@ -25,6 +26,7 @@ def _learn(settings: Settings, stop: threading.Event) -> None:
     config = EngineConfig.from_dict(settings.engine_settings())
     log, store = open_log(settings), open_store(settings)
     try:
+        warm_up_fold()
         for name, policy in config.policies.items():
             warm_up(policy.build(name))
         pace = Pace(

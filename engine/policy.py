@@ -145,10 +145,11 @@ class Policy:
                 f"({self.width}, {len(self.schema.item_columns)})"
             )
         latest = int(outcomes.time_ms.max(initial=state.landmark))
-        state.ensure_rows(outcomes.item_ids)  # also of items in slots that were not looked at
+        # Rows also of items in slots that were not looked at.
+        all_ids, all_rows = outcomes.item_ids, state.ensure_rows(outcomes.item_ids)
         outcomes = self.examination.apply(self._lasting(state, outcomes))
         for part in self._segments(state, outcomes):
-            rows = state.ensure_rows(part.item_ids)
+            rows = all_rows if part.item_ids is all_ids else state.rows(part.item_ids)
             weight = part.weight
             if self.half_life_ms:
                 # Whole half-lives apart from the rest, so that the landmark leaves no rounding.
@@ -189,7 +190,7 @@ class Policy:
             if stop == start:
                 state.advance(int(outcomes.time_ms[start]))
             else:
-                yield outcomes.take(slice(start, stop))
+                yield outcomes if stop - start == n else outcomes.take(slice(start, stop))
                 start = stop
 
     def derive(self, state: State) -> Posterior:

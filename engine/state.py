@@ -105,15 +105,15 @@ class State:
 
     def ensure_rows(self, item_ids: Iterable[str]) -> NDArray[np.int64]:
         """Rows of the items, new ones added as zeros, int64 ``(n,)``."""
-        found = []
-        for item_id in item_ids:
-            row = self._rows.get(item_id)
-            if row is None:
-                row = self._rows[item_id] = len(self.item_ids)
-                self.item_ids.append(item_id)
-            found.append(row)
+        get, given = self._rows.get, list(item_ids)
+        rows = np.array([get(item_id, -1) for item_id in given], dtype=np.int64)
+        new = np.flatnonzero(rows < 0)
+        for place in new.tolist():
+            rows[place] = self._rows.setdefault(given[place], len(self._rows))
+            if rows[place] == len(self.item_ids):
+                self.item_ids.append(given[place])
         self._grow()
-        return np.array(found, dtype=np.int64)
+        return rows
 
     def _grow(self) -> None:
         for name, sums in self._sums.items():

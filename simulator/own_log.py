@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,15 @@ from engine.features import Schema
 from simulator.logs import Progress, SlateLog
 from simulator.offers import ITEM_MISFIT, Offers, UnusableError
 from streams.catalogue import Catalogue
+from streams.columns import BAD, IMPRESSION, EventColumns, RecordSpans
 from streams.config import EngineConfig
+from streams.counts import CountTable
 from streams.errors import BadEventError
-from streams.events import Event, Impression, decode_event
+from streams.events import Impression, decode_event
 from streams.join import Joiner, JoinPoint
 from streams.log.base import EVENTS, EventLog, Record
 from streams.log.sqlite import SqliteLog
+from streams.scan import decode_columns
 
 __all__ = ["open_log", "read_events", "read_own_log"]
 
@@ -62,8 +66,7 @@ def read_events(
     reader = _Reader(recommender)
     end, offset = log.end(EVENTS), 0
     while records := log.poll(EVENTS, offset, BATCH):
-        for record in records:
-            reader.take(record)
+        reader.take(records)
         offset = records[-1].offset + 1
         if progress is not None:
             progress(offset, end)
@@ -91,30 +94,38 @@ class _Reader:
         self._excluded: dict[str, int] = {}
         self._examples: dict[str, list[str]] = {}
 
-    def take(self, record: Record) -> None:
-        event: Event | BadEventError
-        try:
-            event = decode_event(record.value)
-        except BadEventError as error:
-            event = error
-            self._exclude(_fault(error), f"offset {record.offset}")
-        repeated = self._count_repeated()
-        self._joiner.add(record, event)
-        if isinstance(event, Impression) and self._count_repeated() == repeated:
-            if self._joiner.dead:
-                inside = self._joiner.dead[-1].pointer.startswith("/slate")
-                self._exclude(ITEM_MISFIT if inside else MISFIT, f"offset {record.offset}")
-            else:
-                self._slates[record.offset] = _Slate(record.offset, record.stamp, event, {})
-        for outcome in self._joiner.outcomes:
-            rewards = self._slates[outcome.opened].rewards
-            for slot, reward in zip(outcome.slots, outcome.reward, strict=True):
-                rewards[slot] = (reward, record.offset, outcome.last)
-        self._joiner.outcomes.clear()
-        self._joiner.mark_committed()
+    def take(self, records: Sequence[Record]) -> None:
+        spans = RecordSpans.of(records)
+        while spans.n:
+            columns = decode_columns(self._joiner.plan, spans)
+            self._joiner.add(columns)
+            self._take_slates(columns)
+            self._take_rewards()
+            self._joiner.mark_committed()
+            spans = spans.cut(columns.n, spans.n)
 
-    def _count_repeated(self) -> int:
-        return self._joiner.counts.by_type.get("impression", {}).get("duplicate", 0)
+    def _take_slates(self, columns: EventColumns) -> None:
+        for record in np.flatnonzero(columns.kind == BAD).tolist():
+            self._exclude(_fault(columns.errors[record]), f"offset {columns.offset[record]}")
+        fates = self._joiner.fates
+        opened = (columns.kind == IMPRESSION) & (fates != CountTable.COLUMNS.index("duplicate"))
+        for record in np.flatnonzero(opened).tolist():
+            offset = int(columns.offset[record])
+            if fates[record] == CountTable.DEAD:
+                inside = columns.errors[record].pointer.startswith("/slate")
+                self._exclude(ITEM_MISFIT if inside else MISFIT, f"offset {offset}")
+                continue
+            impression = decode_event(columns.value(record))
+            assert isinstance(impression, Impression)  # noqa: S101
+            self._slates[offset] = _Slate(offset, int(columns.stamp[record]), impression, {})
+
+    def _take_rewards(self) -> None:
+        joined, self._joiner.outcomes = self._joiner.outcomes, []
+        for _, outcomes, _, offset, opened in joined:
+            columns = (opened, outcomes.slot, outcomes.reward, offset, outcomes.last)
+            for slate, slot, *settled in zip(*(c.tolist() for c in columns), strict=True):
+                reward, at, last = settled
+                self._slates[slate].rewards[slot] = (reward, at, last)
 
     def columns(self, catalogue: Catalogue, source: str) -> SlateLog:
         usable = [slate for slate in self._slates.values() if self._usable(slate)]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from engine.feature_kinds import Categorical, Clusters, Numeric, Source
 from engine.features import Schema, Side
 from engine.kernels.lexicon import make_lexicon
-from engine.kernels.scan_events import FIELDS, KINDS, RECOMMENDERS, TYPES
 from engine.kernels.scan_features import CATEGORICAL, CLUSTERS, FIRST_SIDE, NUMERIC, Plan
+from engine.kernels.scan_fields import FIELDS, KINDS, RECOMMENDERS, TYPES
 from streams.config import EngineConfig
 
 __all__ = ["ColumnPlan"]

@@ -10,13 +10,34 @@ from numpy.typing import NDArray
 
 from engine.batches import Floats, Ints, Keys
 from engine.kernels.hashing import hash_spans
-from engine.kernels.scan_events import (
+from engine.kernels.scan_layout import (
+    COUNTERS,
+    FLAG_DEFERRED,
+    FLAG_ENCODABLE,
     FLAG_ROWS,
+    FLOAT_REWARD,
     FLOAT_ROWS,
+    FLOAT_WEIGHT,
+    HASH_EVENT,
+    HASH_REQUEST,
     HASH_ROWS,
+    HASH_TARGET,
     INT_ROWS,
+    ROW_EVENT,
+    ROW_KIND,
+    ROW_REACTION,
+    ROW_RECOMMENDER,
+    ROW_REQUEST,
+    ROW_SLOTS,
+    ROW_TARGET,
+    ROW_TARGET_SLOT,
+    ROW_X,
+    SEEN_USED,
     SLOT_ROWS,
+    SLOTS_USED,
     UNSURE,
+    X_USED,
+    Z_USED,
     Sink,
 )
 from engine.kernels.tokens import PADDING
@@ -89,7 +110,6 @@ class ColumnWriter:
         z: int = 0,
     ) -> None:
         n = records.n
-        marks = len(plan.tables.kinds) + int(np.max(plan.tables.sides[:, 1], initial=0))
         self.sink = Sink(
             ints=np.zeros((INT_ROWS, n), dtype=np.int64),
             hashes=np.zeros((HASH_ROWS, n), dtype=np.uint64),
@@ -101,10 +121,10 @@ class ColumnWriter:
             seen_slots=np.empty(seen, dtype=np.int64),
             x=np.empty(x),
             z=np.empty(z),
-            marks=np.zeros(marks, dtype=np.int64),
-            used=np.zeros(6, dtype=np.int64),
+            marks=np.zeros(len(plan.tables.kinds), dtype=np.int64),
+            used=np.zeros(COUNTERS, dtype=np.int64),
         )
-        self.sink.ints[0] = UNSURE
+        self.sink.ints[ROW_KIND] = UNSURE
         self._plan = plan
         self._records = records
         self._recommenders = {name: place for place, name in enumerate(plan.recommenders)}
@@ -123,15 +143,15 @@ class ColumnWriter:
     def put(self, record: int) -> bool:
         """Decode one record in full; returns whether it is a control record."""
         if not self._put:
-            self._x_end, self._z_end = int(self.sink.used[1]), int(self.sink.used[2])
+            self._x_end, self._z_end = int(self.sink.used[X_USED]), int(self.sink.used[Z_USED])
         self._put.append(record)
         try:
             event = decode_event(self._records.value(record))
         except BadEventError as error:
             self._errors[record] = error
-            self.sink.ints[0, record] = BAD
+            self.sink.ints[ROW_KIND, record] = BAD
             return False
-        self.sink.ints[0, record] = KINDS[type(event)]
+        self.sink.ints[ROW_KIND, record] = KINDS[type(event)]
         if isinstance(event, Impression):
             self._put_impression(record, event)
         elif isinstance(event, Activation | Feedback):
@@ -144,19 +164,20 @@ class ColumnWriter:
         ints, flags = self.sink.ints, self.sink.flags
         place = self._recommenders.get(event.recommender, -1)
         rows = None
-        flags[:, record] = event.deferred, True
+        flags[FLAG_DEFERRED, record], flags[FLAG_ENCODABLE, record] = event.deferred, True
         if place >= 0:
             schema = self._plan.schemas[self._plan.policy_of[place]]
             try:
                 rows = encode_slate(schema, event)
             except BadEventError as error:
                 self._errors[record] = error
-                flags[1, record] = False
-        ints[1:3, record] = self._span(event.request_id)
-        ints[3, record] = place
-        ints[4:6, record] = self.sink.used[0] + len(self._slots), len(event.slate)
-        ints[6, record] = -1 if rows is None else self._x_end
-        self.sink.floats[0, record] = event.weight
+                flags[FLAG_ENCODABLE, record] = False
+        ints[ROW_REQUEST : ROW_REQUEST + 2, record] = self._span(event.request_id)
+        ints[ROW_RECOMMENDER, record] = place
+        ints[ROW_SLOTS, record] = self.sink.used[SLOTS_USED] + len(self._slots)
+        ints[ROW_SLOTS + 1, record] = len(event.slate)
+        ints[ROW_X, record] = -1 if rows is None else self._x_end
+        self.sink.floats[FLOAT_WEIGHT, record] = event.weight
         self._put_slots(event, rows)
 
     def _put_slots(self, event: Impression, rows: SlateRows | None) -> None:
@@ -175,16 +196,16 @@ class ColumnWriter:
 
     def _put_reply(self, record: int, event: Activation | Feedback) -> None:
         ints = self.sink.ints
-        ints[1:3, record] = self._span(event.request_id)
+        ints[ROW_REQUEST : ROW_REQUEST + 2, record] = self._span(event.request_id)
         if isinstance(event, Feedback):
-            ints[7:9, record] = self._span(event.event_id)
-            ints[9:11, record] = self._span(event.item_id)
-            ints[11, record] = -1 if event.slot is None else event.slot
-            ints[12, record] = self._kinds.get(event.kind, -1)
-            self.sink.floats[1, record] = event.value
+            ints[ROW_EVENT : ROW_EVENT + 2, record] = self._span(event.event_id)
+            ints[ROW_TARGET : ROW_TARGET + 2, record] = self._span(event.item_id)
+            ints[ROW_TARGET_SLOT, record] = -1 if event.slot is None else event.slot
+            ints[ROW_REACTION, record] = self._kinds.get(event.kind, -1)
+            self.sink.floats[FLOAT_REWARD, record] = event.value
         else:
-            ints[4, record] = self.sink.used[3] + len(self._seen)
-            ints[5, record] = -1 if event.slots is None else len(event.slots)
+            ints[ROW_SLOTS, record] = self.sink.used[SEEN_USED] + len(self._seen)
+            ints[ROW_SLOTS + 1, record] = -1 if event.slots is None else len(event.slots)
             self._seen += event.slots or ()
 
     def _span(self, text: str) -> tuple[int, int]:
@@ -197,7 +218,9 @@ class ColumnWriter:
         """Return the columns of the first ``n`` records, all of which were scanned or put."""
         records, sink = self._records, self.sink
         ints, hashes = sink.ints[:, :n], sink.hashes[:, :n]
-        slots, x_used, z_used, seen_used = (int(used) for used in sink.used[:4])
+        slots, x_used, z_used, seen_used = (
+            int(sink.used[at]) for at in (SLOTS_USED, X_USED, Z_USED, SEEN_USED)
+        )
         slot_ints, slot_hashes = sink.slot_ints[:, :slots], sink.slot_hashes[:slots]
         data, propensity = records.data, sink.propensity[:slots]
         if self._text:
@@ -213,28 +236,28 @@ class ColumnWriter:
             data=data,
             offset=records.offset[:n],
             stamp=records.stamp[:n],
-            kind=ints[0],
+            kind=ints[ROW_KIND],
             value_start=records.start[:n],
             value_length=records.length[:n],
-            request_hash=hashes[0],
-            request_start=ints[1],
-            request_length=ints[2],
-            recommender=ints[3],
-            deferred=sink.flags[0, :n],
-            weight=sink.floats[0, :n],
-            first_slot=ints[4],
-            slots=ints[5],
-            x_start=ints[6],
-            encodable=sink.flags[1, :n],
-            event_hash=hashes[1],
-            event_start=ints[7],
-            event_length=ints[8],
-            target_hash=hashes[2],
-            target_start=ints[9],
-            target_length=ints[10],
-            target_slot=ints[11],
-            reaction=ints[12],
-            reward=sink.floats[1, :n],
+            request_hash=hashes[HASH_REQUEST],
+            request_start=ints[ROW_REQUEST],
+            request_length=ints[ROW_REQUEST + 1],
+            recommender=ints[ROW_RECOMMENDER],
+            deferred=sink.flags[FLAG_DEFERRED, :n],
+            weight=sink.floats[FLOAT_WEIGHT, :n],
+            first_slot=ints[ROW_SLOTS],
+            slots=ints[ROW_SLOTS + 1],
+            x_start=ints[ROW_X],
+            encodable=sink.flags[FLAG_ENCODABLE, :n],
+            event_hash=hashes[HASH_EVENT],
+            event_start=ints[ROW_EVENT],
+            event_length=ints[ROW_EVENT + 1],
+            target_hash=hashes[HASH_TARGET],
+            target_start=ints[ROW_TARGET],
+            target_length=ints[ROW_TARGET + 1],
+            target_slot=ints[ROW_TARGET_SLOT],
+            reaction=ints[ROW_REACTION],
+            reward=sink.floats[FLOAT_REWARD, :n],
             item_hash=slot_hashes,
             item_start=slot_ints[0],
             item_length=slot_ints[1],
@@ -245,15 +268,17 @@ class ColumnWriter:
             z=_lay(sink.z[:z_used], self._z),
             errors=self._errors,
             controls=self._controls,
+            unsure=len(self._put),
         )
 
     def _hash_put(self, data: Bytes) -> None:
         """Hash the texts of the records put."""
         put = np.array(self._put, dtype=np.int64)
-        for row, (start, length) in enumerate(((1, 2), (7, 8), (9, 10))):
-            held = put[self.sink.ints[length, put] > 0]
-            where = self.sink.ints[start, held], self.sink.ints[length, held]
-            self.sink.hashes[row, held] = _hash(data, *where)
+        hashed = {HASH_REQUEST: ROW_REQUEST, HASH_EVENT: ROW_EVENT, HASH_TARGET: ROW_TARGET}
+        for row, at in hashed.items():
+            start, length = self.sink.ints[at : at + 2]
+            held = put[length[put] > 0]
+            self.sink.hashes[row, held] = _hash(data, start[held], length[held])
 
 
 def _hash(data: Bytes, start: Ints, length: Ints) -> Keys:

@@ -147,6 +147,8 @@ class EventColumns(NamedTuple):
         By record: why a `BAD` one is none, why the features of an impression do not fit.
     controls
         By record: control records, as decoded. At most one, and it is the last record.
+    unsure
+        How many records the scanner left to the full decoder, which takes twenty times as long.
     """
 
     data: Bytes
@@ -184,6 +186,7 @@ class EventColumns(NamedTuple):
     z: Floats
     errors: dict[int, BadEventError]
     controls: dict[int, Control]
+    unsure: int
 
     @property
     def n(self) -> int:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
-__all__ = ["FATES", "Counts"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FATES", "CountTable", "Counts"]
 
 FATES = ("applied", "duplicate", "late", "orphan", "not_shown", "filtered", "dead")
 
@@ -66,6 +70,52 @@ class Counts:
         if counted is None:
             counted = self.by_type[kind] = _zeros()
         return counted
+
+
+class CountTable:
+    """The same counts as kernels keep them: see `engine.kernels.windows`.
+
+    Attributes
+    ----------
+    rows
+        int64 ``(kinds, columns)``: a row for each of ``KINDS``, which are those of
+        `streams.columns`; consumed, pending, the fates, and whether the kind was ever counted.
+    """
+
+    KINDS: ClassVar[tuple[str, ...]] = (
+        "impression",
+        "activation",
+        "feedback",
+        "control",
+        "tick",
+        "item",
+        "user",
+        "pool",
+        "unknown",
+    )
+    COLUMNS: ClassVar[tuple[str, ...]] = ("consumed", "pending", *FATES)
+    DEAD: ClassVar[int] = COLUMNS.index("dead")
+
+    def __init__(self, counts: Counts | None = None) -> None:
+        self.rows: NDArray[np.int64] = np.zeros(
+            (len(self.KINDS), len(self.COLUMNS) + 1), dtype=np.int64
+        )
+        for kind, counted in (counts or Counts()).by_type.items():
+            self.rows[self.KINDS.index(kind)] = [*(counted[name] for name in self.COLUMNS), 1]
+
+    def settle(self, kind: int, fate: str, n: int = 1, *, held: bool = False) -> None:
+        """Count the fate of ``n`` records; ``held`` when they were pending before."""
+        row = self.rows[kind]
+        row[self.COLUMNS.index(fate)] += n
+        row[1] -= n * held
+        row[-1] = 1
+
+    def read(self) -> Counts:
+        """Return what is counted so far."""
+        told = [(kind, row) for kind, row in zip(self.KINDS, self.rows.tolist(), strict=True)]
+        return Counts(
+            {kind: dict(zip(self.COLUMNS, row[:-1], strict=True)) for kind, row in told if row[-1]}
+        )
 
 
 def _zeros() -> dict[str, int]:

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.02
 RETRY_SECONDS = 1.0
+CHECK_SECONDS = 5.0  # how often a shard without news is looked at: it may have been put back
 STEP = 5000  # records a learner takes at a turn
 
 Key = tuple[str, int]
@@ -64,6 +65,7 @@ class _Owned:
     def __init__(self, learner: Learner, now: float) -> None:
         self.learner = learner
         self.commit_at = now
+        self.check_at = now + CHECK_SECONDS
         self.retry_at = 0.0
         self.trouble: Exception | None = None
 
@@ -190,6 +192,10 @@ class Host:
         if size:
             self._watch.committed(key, size, now - start)
             self._membership.commit({key: owned.learner.committed_offset})
+        elif now >= owned.check_at:
+            owned.learner.check_owned()
+        if size or now >= owned.check_at:
+            owned.check_at = now + CHECK_SECONDS
         if owned.trouble is not None:
             logger.warning("learning %s-%d goes on", *key)
             owned.trouble = None

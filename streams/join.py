@@ -4,41 +4,50 @@ The clock is the running maximum of the append stamps and nothing closes except 
 record first moves the clock, then every window whose deadline is reached closes, in the order
 (deadline, offset), then the record itself is taken in. Why a suffix of the log may be folded again
 to recover is told in `streams.agenda`.
+
+Batches are folded by `engine.kernels.join`; what is rare, a control record or a record that cannot
+be used, is left to this module.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.errors import ConfigError
 from engine.features import Schema
-from streams.agenda import (
-    Agenda,
-    ClosedRequests,
-    ConfigHistory,
-    JoinPoint,
-    Remembered,
-    request_key,
+from engine.kernels.blocks import (
+    EARLY_FEEDBACK,
+    KIND,
+    OFFSET,
+    ORIGIN_CLOCK,
+    ORIGIN_OFFSET,
+    REACTION,
+    RULE,
+    SETTLED,
+    STARTED,
+    UNLEARNED,
+    WINDOW,
 )
+from engine.kernels.join import join_events
+from engine.kernels.windows import AT, CLOCK, ENDS, LONGEST, MEMORY, NEXT_OFFSET
+from streams.agenda import ConfigHistory, JoinPoint, Remembered
+from streams.column_plan import ColumnPlan
+from streams.columns import CONTROL, FEEDBACK, IMPRESSION, EventColumns
 from streams.config import EngineConfig, Forgetting
-from streams.counts import Counts
+from streams.counts import Counts, CountTable
 from streams.errors import BadEventError
-from streams.events import (
-    Activation,
-    Control,
-    Event,
-    Feedback,
-    Impression,
-    Item,
-    Pool,
-    User,
-    encode_event,
-)
+from streams.events import Control, Feedback, Impression, decode_event, encode_event
+from streams.holdings import Holdings
+from streams.joined import Joined, Learned
 from streams.log.base import Record
-from streams.requests import DeadLetter, Early, Outcome, Reply, Window
+from streams.requests import DeadLetter
 from streams.rows import encode_slate
+from streams.rules import Rules
 
 __all__ = ["JoinPoint", "Joiner"]
-
-MIN_MEMORY_MS = 60_000
 
 
 class Joiner:
@@ -54,256 +63,235 @@ class Joiner:
     Attributes
     ----------
     outcomes
-        What was joined and not yet taken by the caller, in log order.
+        What was joined and not yet taken by the caller, in log order for each policy.
     dead
         Records that could not be used, since `mark_committed`.
     forgetting
         What the last record makes a policy forget.
+    fates
+        Of each record of the last batch: its place in `streams.counts.FATES` plus 2, 1 while it
+        is pending, 0 for a control record, -1 when it was skipped.
     """
 
     def __init__(self, start: JoinPoint, *, fixed: bool = False) -> None:
         self.config = start.config
-        self.clock = start.clock
-        self.next_offset = start.offset
-        self.counts = Counts()
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[Joined] = []
         self.dead: list[DeadLetter] = []
         self.forgetting: Forgetting | None = None
-        self._closed = ClosedRequests()
-        self._open: dict[str, Window] = {}
-        self._early: dict[str, dict[int, Early]] = {}  # by request id and offset
-        self._agenda = Agenda()
+        self.fates = np.empty(0, dtype=np.int64)
+        self._held = Holdings()
+        self._held.state[[CLOCK, NEXT_OFFSET]] = start.clock, start.offset
+        self._learned = Learned()
+        self._counts = CountTable()
+        self._changes: list[Remembered] = []
         self._configs = ConfigHistory(start.offset, start.config)
-        self._skipped: frozenset[int] = frozenset()
-        self._schemas = _schemas(start.config)
         self._fixed = fixed
+        self._again = False  # folding again
+        self._go_by(Rules(start.config))
+
+    @property
+    def plan(self) -> ColumnPlan:
+        """What the next records must be decoded under."""
+        return self._rules.plan
+
+    @property
+    def clock(self) -> int:
+        """The latest stamp so far, ms."""
+        return int(self._held.state[CLOCK])
+
+    @property
+    def next_offset(self) -> int:
+        """Offset after the last record."""
+        return int(self._held.state[NEXT_OFFSET])
+
+    @property
+    def counts(self) -> Counts:
+        """Fates of all records so far, a copy."""
+        return self._counts.read()
 
     @property
     def next_deadline(self) -> int | None:
         """When (ms) the first open window or early record expires, None without any."""
-        return self._agenda.next_deadline()
+        return self._held.next_deadline()
 
     @property
     def closed(self) -> Remembered:
         """Closed requests still remembered."""
-        return Remembered.of(self._closed.to_dict())
+        return self._held.remembered()
 
     @property
     def remembered(self) -> Remembered:
         """Closed requests whose forget time was set since `mark_committed`, and that time."""
-        return Remembered.of(self._closed.changes)
+        return Remembered.join(self._changes, -1)
 
     def mark_committed(self) -> None:
         """Start ``remembered`` and ``dead`` anew."""
-        self._closed.changes, self.dead = {}, []
+        self._changes, self.dead = [], []
 
     def join_point(self) -> JoinPoint:
         """Where a fold must start to find again all that is open or early now."""
-        offset, clock = self._agenda.start() or (self.next_offset, self.clock)
+        arena, oldest = self._held.arena, self._held.state[ENDS]
+        offset, clock = self.next_offset, self.clock
+        if oldest:
+            offset, clock = int(arena[oldest + ORIGIN_OFFSET]), int(arena[oldest + ORIGIN_CLOCK])
         return JoinPoint(offset, clock, self._configs.at(offset))
 
     def pending(self) -> dict[str, int]:
         """Count what is held, by type, from the windows and early records themselves."""
-        held = {"impression": 0, "feedback": 0, "activation": 0}
-        for window in self._open.values():
-            held["impression"] += not window.settled
-            held["feedback"] += window.unlearned
-        for waiting in self._early.values():
-            for early in waiting.values():
-                held[_name(early.event)] += 1
+        arena, blocks = self._held.arena, self._held.held()
+        kinds = arena[blocks + KIND]
+        windows = blocks[kinds == WINDOW]
+        early = int(np.count_nonzero(kinds == EARLY_FEEDBACK))
+        held = {
+            "impression": int(np.count_nonzero(arena[windows + SETTLED] == 0)),
+            "feedback": int(arena[windows + UNLEARNED].sum()) + early,
+            "activation": len(blocks) - len(windows) - early,
+        }
         return {kind: n for kind, n in held.items() if n}
 
     def skip(self, closed: Remembered) -> None:
         """Begin to fold again, passing over the requests that a commit holds as closed."""
-        self._skipped = frozenset(closed.keys.tolist())
+        self._held.skip(closed.keys)
+        self._again = True
 
     def resume(self, counts: Counts, closed: Remembered) -> None:
         """End folding again: what it produced is dropped, the commit's own counts hold."""
-        self._skipped = frozenset()
-        self.counts = counts
+        self._held.skip(np.empty(0, dtype=np.uint64))
+        self._held.remember(closed)
+        self._counts = CountTable(counts)
         self.outcomes, self.dead, self.forgetting = [], [], None
-        self._closed = ClosedRequests(closed.to_dict())
+        self._changes, self._again = [], False
 
-    def add(self, record: Record, event: Event | BadEventError) -> None:
-        """Take in the next record; ``event`` is what its value decodes to."""
-        self.clock = max(self.clock, record.stamp)
-        self._expire(record.offset)
-        self.next_offset = record.offset + 1
+    def add(self, columns: EventColumns) -> None:
+        """Take in the next records, decoded under ``plan``.
+
+        A control record among them is the last one.
+        """
         self.forgetting = None
-        if isinstance(event, Impression | Feedback | Activation):
-            if not self._skipped or request_key(event.request_id) not in self._skipped:
-                self._join(event, record)
-            return
-        name = "unknown" if isinstance(event, BadEventError) else _name(event)
-        self.counts.consume(name)
-        if isinstance(event, Control) and not self._fixed:
-            event = self._obey(event, record.offset)
-        elif isinstance(event, Item | User | Pool):
-            event = BadEventError("type", f"{name} records belong in the catalogue log", "/type")
-        if isinstance(event, BadEventError):
-            self.dead.append(DeadLetter.of(record, event))
-        self.counts.settle(name, "dead" if isinstance(event, BadEventError) else "applied")
+        self.fates = np.empty(columns.n, dtype=np.int64)
+        self._held.reserve(columns, self._rules)
+        self._held.state[AT] = 0
+        while self._fold(columns) < columns.n:
+            pass
+        for at in np.flatnonzero(self.fates == CountTable.DEAD).tolist():
+            self._bury(columns, at)
+        if columns.n and columns.kind[-1] == CONTROL:
+            self._take_control(columns)
 
-    def _expire(self, offset: int) -> None:
-        while (due := self._agenda.pop_due(self.clock)) is not None:
-            if isinstance(due, Window):
-                self._close(due, offset)
-            else:
-                self._drop_early(due)
-        self._closed.forget(self.clock)
+    def _fold(self, columns: EventColumns) -> int:
+        held, rules, learned = self._held, self._rules, self._learned
+        arrays: tuple[NDArray[Any], ...] = columns[:-3]
+        given: tuple[Any, ...] = (
+            held.arena,
+            held.numbers,
+            held.texts,
+            held.free,
+            held.requests,
+            held.seen,
+            held.closed,
+            held.skipped,
+            held.heap,
+            rules.rows,
+            rules.rates,
+            self._counts.rows,
+            held.state,
+            *(_signed(column) for column in arrays),
+            learned.table,
+            learned.slots,
+            learned.rewards,
+            learned.changed,
+            self.fates,
+        )
+        done = join_events(*given)
+        if not self._again:
+            self._changes.append(learned.closed(held))
+            self.outcomes += learned.gather(held, rules.plan)
+        return int(done)
 
-    def _close(self, window: Window, offset: int) -> None:
-        request_id = window.impression.request_id
-        del self._open[request_id]
-        if window.forget > self.clock:
-            self._closed.remember(request_key(request_id), window.forget)
-        if window.slots is None:
-            self._mute(window, "filtered")
-        elif window.recommender is not None:
-            silent = sorted(window.slots - window.learned)
-            self._learn(window, silent, offset, window.deadline)
+    def _bury(self, columns: EventColumns, at: int) -> None:
+        error = columns.errors.get(at)
+        if error is None:
+            name = CountTable.KINDS[columns.kind[at]]
+            error = BadEventError("type", f"{name} records belong in the catalogue log", "/type")
+        where = (int(columns.offset[at]), int(columns.stamp[at]))
+        self.dead.append(DeadLetter.of(Record(*where, "", columns.value(at)), error))
 
-    def _learn(self, window: Window, slots: list[int], offset: int, time_ms: int) -> None:
-        if slots:
-            self.outcomes.append(window.outcome(offset, slots, time_ms))
-        self.counts.settle("feedback", "applied", window.unlearned, held=True)
-        window.unlearned = 0
-        if not window.settled and window.slots == frozenset(window.learned):
-            window.settled = True
-            self.counts.settle("impression", "applied", held=True)
+    def _take_control(self, columns: EventColumns) -> None:
+        at = columns.n - 1
+        error = None if self._fixed else self._obey(columns.controls[at], self.next_offset)
+        if error is not None:
+            columns.errors[at] = error
+            self._bury(columns, at)
+        self._counts.settle(CONTROL, "applied" if error is None else "dead")
 
-    def _mute(self, window: Window, fate: str) -> None:
-        if not window.settled:
-            self.counts.settle("impression", fate, held=True)
-        self.counts.settle("feedback", "filtered", window.unlearned, held=True)
-        window.settled, window.unlearned = True, 0
-        window.recommender = window.rows = None
-
-    def _drop_early(self, early: Early) -> None:
-        waiting = self._early[early.event.request_id]
-        del waiting[early.offset]
-        if not waiting:
-            del self._early[early.event.request_id]
-        self.counts.settle(_name(early.event), "orphan", held=True)
-
-    def _join(self, event: Impression | Feedback | Activation, record: Record) -> None:
-        name = _name(event)
-        self.counts.consume(name)
-        window = self._open.get(event.request_id)
-        if window is not None:
-            window.forget = max(window.forget, self._memory())
-            if isinstance(event, Impression):
-                self.counts.settle(name, "duplicate")
-            else:
-                self._apply(window, event, record.offset, held=False)
-        elif (key := request_key(event.request_id)) in self._closed:
-            self._closed.remember(key, self._memory())
-            self.counts.settle(name, "duplicate" if isinstance(event, Impression) else "late")
-        elif isinstance(event, Impression):
-            self._open_window(event, record)
-        else:
-            deadline = self.clock + self.config.longest_window_ms
-            early = Early(event, record.offset, self.clock, deadline)
-            self._early.setdefault(event.request_id, {})[record.offset] = early
-            self._agenda.track(early, record.offset, self.clock)
-            self.counts.hold(name)
-
-    def _open_window(self, impression: Impression, record: Record) -> None:
-        recommender = self.config.recommenders.get(impression.recommender)
-        rows = None
-        if recommender is not None:
-            try:
-                rows = encode_slate(self._schemas[recommender.policy], impression)
-            except BadEventError as error:
-                self.dead.append(DeadLetter.of(record, error))
-                self.counts.settle("impression", "dead")
-                return
-        window = Window(impression, record.offset, recommender, rows)
-        window.started, window.forget = self.clock, self._memory()
-        longest = self.config.longest_window_ms
-        window.deadline = self.clock + (recommender.window_ms if recommender else longest)
-        self._open[impression.request_id] = window
-        if recommender is None:
-            window.settled = True
-            self.counts.settle("impression", "filtered")
-        else:
-            self.counts.hold("impression")
-        waiting = self._early.pop(impression.request_id, {})
-        self._adopt(window, list(waiting.values()), record.offset)
-
-    def _adopt(self, window: Window, waiting: list[Early], offset: int) -> None:
-        start = (window.offset, window.started)
-        for early in waiting:
-            early.alive = False
-            start = min(start, (early.offset, early.started))
-        self._agenda.track(window, *start)
-        for early in waiting:
-            self._apply(window, early.event, offset, held=True)
-
-    def _apply(self, window: Window, event: Reply, offset: int, *, held: bool) -> None:
-        if isinstance(event, Activation):
-            fate = self._activate(window, event, offset)
-        else:
-            fate, slot = window.judge(event)
-            if fate == "applied" and window.learns_at_once:
-                self._learn(window, [slot], offset, self.clock)
-            elif fate == "applied":
-                window.unlearned += 1
-                if not held:
-                    self.counts.hold("feedback")
-                return
-        self.counts.settle(_name(event), fate, held=held)
-
-    def _activate(self, window: Window, activation: Activation, offset: int) -> str:
-        fate, unseen = window.activate(activation)
-        if fate == "applied":
-            self.counts.settle("feedback", "not_shown", unseen, held=True)
-            window.deadline = self.clock + window.window_ms
-            self._agenda.expect(window)
-            if window.learns_at_once:
-                self._learn(window, list(window.rewards), offset, self.clock)
-        return fate
-
-    def _obey(self, control: Control, offset: int) -> Control | BadEventError:
+    def _obey(self, control: Control, following: int) -> BadEventError | None:
         try:
             if control.change == "configure":
-                self._configure(EngineConfig.from_control(control), offset)
+                self._configure(EngineConfig.from_control(control), following)
             else:
                 self.forgetting = Forgetting.from_control(control, self.config)
         except ConfigError as error:
             return BadEventError("config", str(error), "/settings")
-        return control
+        return None
 
-    def _configure(self, config: EngineConfig, offset: int) -> None:
-        before, self._schemas = self._schemas, _schemas(config)
-        self.config = config
-        self._configs.put(offset + 1, config)
-        for window in sorted(self._open.values(), key=lambda window: window.offset):
-            if window.recommender is not None:
-                self._fit(window, before)
+    def _configure(self, config: EngineConfig, following: int) -> None:
+        before, self.config = self._rules, config
+        self._configs.put(following, config)
+        held, arena = self._held, self._held.arena
+        windows = held.windows()
+        windows = windows[arena[windows + RULE] >= 0]
+        in_use = [before.settings[rule] for rule in np.unique(arena[windows + RULE])]
+        current = list(config.recommenders.values())
+        rules = Rules(config, [setting for setting in in_use if setting not in current])
+        arena[windows + RULE] = [rules.find(before.settings[r]) for r in arena[windows + RULE]]
+        self._go_by(rules)
+        for window in windows[np.argsort(arena[windows + OFFSET])].tolist():
+            self._fit(window, _schemas(before.config), _schemas(config))
+        if before.plan.kinds != rules.plan.kinds:
+            self._name_reactions()
 
-    def _fit(self, window: Window, before: dict[str, Schema]) -> None:
-        assert window.recommender is not None  # noqa: S101
-        name = window.recommender.policy
-        schema = self._schemas.get(name)
-        if schema is None:
+    def _go_by(self, rules: Rules) -> None:
+        self._rules = rules
+        self._held.state[[LONGEST, MEMORY]] = rules.longest_ms, rules.memory_ms
+
+    def _fit(self, window: int, before: dict[str, Schema], after: dict[str, Schema]) -> None:
+        held = self._held
+        policy = self._rules.settings[held.arena[window + RULE]].policy
+        if policy not in after:
             self._mute(window, "filtered")
-        elif schema != before[name]:
+        elif after[policy] != before[policy]:
+            impression = decode_event(held.value(window))
+            assert isinstance(impression, Impression)  # noqa: S101
             try:
-                window.rows = encode_slate(schema, window.impression)
+                held.put_rows(window, *encode_slate(after[policy], impression))
             except BadEventError as error:
-                value = encode_event(window.impression)
-                record = Record(window.offset, window.started, "", value)
+                where = (int(held.arena[window + OFFSET]), int(held.arena[window + STARTED]))
+                record = Record(*where, "", encode_event(impression))
                 self.dead.append(DeadLetter.of(record, error))
                 self._mute(window, "dead")
 
-    def _memory(self) -> int:
-        longest = self.config.longest_window_ms
-        return self.clock + longest + max(longest, MIN_MEMORY_MS)
+    def _mute(self, window: int, fate: str) -> None:
+        arena = self._held.arena
+        if not arena[window + SETTLED]:
+            self._counts.settle(IMPRESSION, fate, held=True)
+        self._counts.settle(FEEDBACK, "filtered", int(arena[window + UNLEARNED]), held=True)
+        arena[window + SETTLED], arena[window + UNLEARNED] = 1, 0
+        arena[window + RULE] = -1
+
+    def _name_reactions(self) -> None:
+        held, arena, kinds = self._held, self._held.arena, self.plan.kinds
+        blocks = held.held()
+        for block in blocks[arena[blocks + KIND] == EARLY_FEEDBACK].tolist():
+            feedback = decode_event(held.value(block))
+            assert isinstance(feedback, Feedback)  # noqa: S101
+            known = feedback.kind in kinds
+            arena[block + REACTION] = kinds.index(feedback.kind) if known else -1
 
 
-def _name(event: Event) -> str:
-    return str(event.__struct_config__.tag)
+def _signed(column: NDArray[Any]) -> NDArray[Any]:
+    """Hashes as the whole numbers that tables of the kernels hold, others as they are."""
+    same: NDArray[Any] = column.view(np.int64) if column.dtype == np.uint64 else column
+    return same
 
 
 def _schemas(config: EngineConfig) -> dict[str, Schema]:

@@ -65,6 +65,7 @@ class Learner:
         self._shard = Shard()
         self._target = 0  # offset to reach before it is current
         self._ticked = 0
+        self._drained = False  # whether the last poll brought nothing
         self.current = False
 
     @property
@@ -131,8 +132,8 @@ class Learner:
         position = self._store.claim(
             EVENTS, part, log.topic_id(EVENTS), log.partitions(EVENTS), begin
         )
+        end = log.end(EVENTS, part)  # now that nobody else commits
         self._point("claimed")
-        end = log.end(EVENTS, part)  # after the claim: the owner before may just have gone on
         saved = self._store.load(position)
         self._check_kept(position, begin, end)
         snapshot = Snapshot(
@@ -156,6 +157,7 @@ class Learner:
         if not self.current:
             self._settle_in()
         records = self._log.poll(EVENTS, self.next_offset, limit, self._partition)
+        self._drained = not records
         self._point("polled")
         self._shard.fold(records)
         self._point("folded")
@@ -164,15 +166,15 @@ class Learner:
     def tick(self) -> bool:
         """Append a tick when only the clock is missing for a window to close.
 
-        That is: the log holds nothing more, windows are open, and the first of them is 0.1 s past
-        its deadline by the log's own clock: traffic mostly closes it before. Returns whether a
-        tick was appended.
+        That is: the log held nothing more at the last step, windows are open, and the first of
+        them is 0.1 s past its deadline by the log's own clock: traffic mostly closes it before.
+        Returns whether a tick was appended.
         """
         deadline = self._shard.joiner.next_deadline
         now = self._log.now_ms()
         due = deadline is not None and now >= deadline + TICK_GRACE_MS
         # Where clocks disagree a tick may not reach the deadline: the next waits its time.
-        if not due or 0 <= now - self._ticked < TICK_GRACE_MS or self.lag():
+        if not due or not self._drained or 0 <= now - self._ticked < TICK_GRACE_MS:
             return False
         self._ticked = now
         self._append("tick", encode_event(Tick(ts=now)))
@@ -199,6 +201,7 @@ class Learner:
             config=shard.config,
             bodies=shard.bodies(base=base),
             base=base,
+            delta=shard.bodies(base=False) if base and not shard.rebuilt else None,
             remembered=shard.joiner.remembered,
             dead=shard.joiner.dead,
         )
@@ -209,6 +212,10 @@ class Learner:
         # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
         log_drift(self._log, self._partition, shard.watches)
         return max(commit.size, 1)
+
+    def check_owned(self) -> None:
+        """Raise ``FencedError`` when the shard is another's now, without anything to commit."""
+        self._store.check_owned(self.position)
 
     def _settle_in(self) -> None:
         if self.next_offset < self._target:

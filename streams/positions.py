@@ -21,7 +21,10 @@ Bodies = dict[str, bytes]  # policy name -> saved state
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """How far a shard is, and under which claim."""
+    """How far a shard is, and under which claim.
+
+    ``delta_bytes`` are those of deltas that no base was written for yet.
+    """
 
     topic: str
     partition: int
@@ -40,12 +43,16 @@ class Position:
 
     @property
     def wants_base(self) -> bool:
-        """Whether the deltas since the last base outgrew it."""
+        """Whether a base may be written: no more is spent on bases than deltas took."""
         return self.delta_bytes > max(self.base_bytes, MIN_BASE_BYTES)
 
     def after(self, commit: Commit) -> Position:
         """Return the position that a commit on top of this one leads to."""
-        size = sum(map(len, commit.bodies.values()))
+        size = _size(commit.bodies)
+        spent = self.delta_bytes + (_size(commit.delta or {}) if commit.base else size)
+        if commit.base:
+            # A base larger than the deltas before it is made up for by those after it.
+            spent = 0 if commit.delta is None else max(min(spent - size, 0), -size)
         return replace(
             self,
             seq=self.seq + 1,
@@ -54,7 +61,7 @@ class Position:
             join_point=commit.join_point,
             counts=Counts(commit.counts.to_dict()),
             config=commit.config,
-            delta_bytes=0 if commit.base else self.delta_bytes + size,
+            delta_bytes=spent,
             base_bytes=size if commit.base else self.base_bytes,
             chain=dict(commit.chain),
         )
@@ -100,8 +107,10 @@ class Commit:
     """What one commit adds.
 
     ``bodies`` hold, by policy, rows touched since the last commit (absolute values), or whole
-    states when ``base``. ``remembered`` are requests closed; ``chain``, of a shard of
-    `OUTCOMES`, is up to where each source's outcomes are learned.
+    states when ``base``. ``delta`` are the rows touched beside a base, so that an older base
+    leads past this commit too; None when rows alone cannot tell what changed. ``remembered`` are
+    requests closed; ``chain``, of a shard of `OUTCOMES`, is up to where each source's outcomes
+    are learned.
     """
 
     next_offset: int
@@ -114,11 +123,12 @@ class Commit:
     remembered: Remembered
     dead: Sequence[DeadLetter]
     chain: Mapping[int, int] = field(default_factory=dict)
+    delta: Mapping[str, bytes] | None = None
 
     @property
     def size(self) -> int:
         """Bytes of state it writes."""
-        return sum(map(len, self.bodies.values())) + 16 * len(self.remembered.keys)
+        return _size(self.bodies) + _size(self.delta or {}) + 16 * len(self.remembered.keys)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,3 +188,7 @@ def from_row(row: Mapping[str, Any]) -> Position:
         base_bytes=row["base_bytes"],
         chain={int(source): offset for source, offset in json.loads(row["chain"]).items()},
     )
+
+
+def _size(bodies: Mapping[str, bytes]) -> int:
+    return sum(map(len, bodies.values()))

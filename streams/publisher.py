@@ -166,6 +166,8 @@ class Publisher:
         known = [shard.position.config for shard in self._of(EVENTS)]
         if any(config.state_hash == self._config.state_hash for config in known):
             return self._config  # the same state, with today's exploration settings
+        if not any(config.policies for config in known):
+            return self._config  # nothing is learned, or was reset: serve what is believed at first
         return max(self._of(EVENTS), key=lambda shard: shard.position.clock).position.config
 
     def _derive(self, name: str, config: EngineConfig) -> Posterior:

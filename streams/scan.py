@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from engine.kernels.scan_events import UNSURE, scan_events
+from engine.kernels.record_batch import ROWS, walk_records
+from engine.kernels.scan_events import scan_events
+from engine.kernels.scan_layout import DONE, ROW_KIND, UNSURE
 from engine.kernels.tokens import PADDING
 from streams.column_plan import ColumnPlan
 from streams.column_writer import ColumnWriter
 from streams.columns import EventColumns, RecordSpans
+from streams.config import EngineConfig
+from streams.events import Feedback, Tick, encode_event
+from streams.log.base import Record
 
-__all__ = ["decode_columns", "decode_columns_plainly"]
+__all__ = ["decode_columns", "decode_columns_plainly", "warm_up_columns"]
 
 ROW_NUMBERS = 1 << 20  # float64 numbers of rows in one result: 8 MiB
 
@@ -40,14 +45,26 @@ def decode_columns(plan: ColumnPlan, records: RecordSpans) -> EventColumns:
     spans = (records.data, records.start, records.length)
     arrays: tuple[Any, ...] = (*spans, *plan.tables, *writer.sink)
     scan_events(*arrays)
-    done = int(writer.sink.used[5])
-    unsure = np.flatnonzero(writer.sink.ints[0, :done] == UNSURE)
+    done = int(writer.sink.used[DONE])
+    unsure = np.flatnonzero(writer.sink.ints[ROW_KIND, :done] == UNSURE)
     return _finish(writer, unsure.tolist(), done)
 
 
 def decode_columns_plainly(plan: ColumnPlan, records: RecordSpans) -> EventColumns:
     """Decode as `decode_columns` does, every record by msgspec."""
     return _finish(ColumnWriter(plan, records), range(records.n), records.n)
+
+
+def warm_up_columns() -> None:
+    """Compile what turns bytes into columns, or load it from numba's cache."""
+    tick = RecordSpans.of([Record(0, 0, "", encode_event(Tick(ts=0)))])
+    feedback = Feedback(ts=0, event_id="é", request_id="a", item_id="a", kind="click")
+    escaped = encode_event(feedback).replace("é".encode(), b"\\u00e9")
+    plan = ColumnPlan.of(EngineConfig())
+    decode_columns(plan, tick)
+    decode_columns(plan, RecordSpans.of([Record(0, 0, "", escaped)]))
+    places = np.empty((ROWS, 1), dtype=np.int64)
+    walk_records(tick.data, 0, 0, 0, 0, places)
 
 
 def _finish(writer: ColumnWriter, unsure: Iterable[int], done: int) -> EventColumns:

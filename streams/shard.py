@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
-from engine.batches import Outcomes
 from engine.drift import RewardWatch
 from engine.policy import Policy
 from engine.state import State
 from streams.agenda import JoinPoint, Remembered
 from streams.align import align_state
+from streams.columns import RecordSpans
 from streams.config import EngineConfig
 from streams.counts import Counts
-from streams.errors import BadEventError, StoreError
-from streams.events import Control, Event, decode_event
+from streams.errors import StoreError
 from streams.join import Joiner
 from streams.log.base import EVENTS, EventLog, Record
-from streams.requests import Outcome
+from streams.log.batches import RecordBatch
+from streams.scan import decode_columns
 
 __all__ = ["Replayed", "Shard", "Snapshot", "replay_log"]
 
@@ -87,7 +86,7 @@ class Shard:
         self.watches: dict[str, RewardWatch] = {}
 
     @classmethod
-    def restore(cls, snapshot: Snapshot, poll: Callable[[int, int], Iterable[Record]]) -> Shard:
+    def restore(cls, snapshot: Snapshot, poll: Callable[[int, int], Sequence[Record]]) -> Shard:
         """Rebuild the shard of a commit, reading its open requests again from the log.
 
         Parameters
@@ -106,15 +105,17 @@ class Shard:
         shard.joiner.skip(snapshot.closed)
         while shard.joiner.next_offset < snapshot.next_offset:
             start = shard.joiner.next_offset
-            records = list(poll(start, min(BATCH, snapshot.next_offset - start)))
-            if not records:
+            spans = _spans(poll(start, min(BATCH, snapshot.next_offset - start)))
+            # Where offsets have gaps, so many records may reach further.
+            spans = spans.cut(0, int(np.searchsorted(spans.offset, snapshot.next_offset)))
+            if not spans.n:
                 raise StoreError(
                     f"the log ends at offset {start}, the stored state at "
                     f"{snapshot.next_offset}: records were lost. Learn anew from the log by "
                     "moving the state file away"
                 )
-            for record in records:
-                shard.joiner.add(record, _decode(record))
+            for _ in shard._join(spans):
+                pass
         shard.joiner.resume(snapshot.counts, snapshot.closed)
         shard._check_restored(snapshot)
         return shard
@@ -129,16 +130,12 @@ class Shard:
         """Fates of the records folded in."""
         return self.joiner.counts
 
-    def fold(self, records: Iterable[Record]) -> None:
+    def fold(self, records: Sequence[Record]) -> None:
         """Take in records, in order. How they are cut into calls leaves no trace in state."""
-        for record in records:
-            event = _decode(record)
-            self.joiner.add(record, event)
-            if isinstance(event, Control):
-                self._learn()  # what closed at this record was joined under the old settings
-                self._reconfigure()
-                self._forget()
-        self._learn()
+        for _ in self._join(_spans(records)):
+            self._learn()  # what closed at a control record was joined under the old settings
+            self._reconfigure()
+            self._forget()
 
     def mark_committed(self) -> None:
         """Forget what only the next commit needed."""
@@ -166,6 +163,14 @@ class Shard:
             parts = (name, self.policies[name].state_hash, self.states[name].hash())
             digest.update("\0".join((*parts, "")).encode())
         return digest.hexdigest()
+
+    def _join(self, spans: RecordSpans) -> Iterator[None]:
+        """Let the joiner take in records, up to a control record at a time."""
+        while spans.n:
+            columns = decode_columns(self.joiner.plan, spans)
+            self.joiner.add(columns)
+            yield
+            spans = spans.cut(columns.n, spans.n)
 
     def _reconfigure(self) -> None:
         if self.joiner.config is self.config:
@@ -195,17 +200,13 @@ class Shard:
             self.watches[told.policy].restart()
 
     def _learn(self) -> None:
-        outcomes, self.joiner.outcomes = self.joiner.outcomes, []
-        by_policy: dict[str, list[Outcome]] = {}
-        for outcome in outcomes:
-            by_policy.setdefault(outcome.policy, []).append(outcome)
-        for name, group in by_policy.items():
-            batch = _batch(group)
-            self.policies[name].update(self.states[name], batch)
-            self.outcomes[name] = self.outcomes.get(name, 0) + len(batch.item_ids)
-            self.touched.setdefault(name, {}).update(dict.fromkeys(batch.item_ids))
+        joined, self.joiner.outcomes = self.joiner.outcomes, []
+        for name, outcomes, *_ in joined:
+            self.policies[name].update(self.states[name], outcomes)
+            self.outcomes[name] = self.outcomes.get(name, 0) + len(outcomes.item_ids)
+            self.touched.setdefault(name, {}).update(dict.fromkeys(outcomes.item_ids))
             if name in self.watches:
-                self.watches[name].update(batch.reward.tolist())
+                self.watches[name].update(outcomes.reward.tolist())
 
     def _check_restored(self, snapshot: Snapshot) -> None:
         joiner = self.joiner
@@ -261,29 +262,9 @@ def replay_log(
     )
 
 
-def _decode(record: Record) -> Event | BadEventError:
-    try:
-        return decode_event(record.value)
-    except BadEventError as error:
-        return error
+def _spans(records: Sequence[Record]) -> RecordSpans:
+    return records.spans if isinstance(records, RecordBatch) else RecordSpans.of(records)
 
 
 def _build(config: EngineConfig) -> dict[str, Policy]:
     return {name: policy.build(name) for name, policy in config.policies.items()}
-
-
-def _batch(outcomes: list[Outcome]) -> Outcomes:
-    sizes = [len(outcome.item_ids) for outcome in outcomes]
-    n = sum(sizes)
-    z = [outcome.z for outcome in outcomes if outcome.z is not None]  # all of one schema, or none
-    return Outcomes(
-        item_ids=[item_id for outcome in outcomes for item_id in outcome.item_ids],
-        x=np.repeat(np.stack([outcome.x for outcome in outcomes]), sizes, axis=0),
-        reward=np.fromiter(chain.from_iterable([o.reward for o in outcomes]), np.float64, n),
-        weight=np.repeat(np.array([outcome.weight for outcome in outcomes], float), sizes),
-        time_ms=np.repeat(np.array([o.time_ms for o in outcomes], np.int64), sizes),
-        z=np.concatenate(z) if z else np.empty((n, 0)),
-        propensity=np.fromiter(chain.from_iterable([o.propensity for o in outcomes]), float, n),
-        slot=np.fromiter(chain.from_iterable([o.slots for o in outcomes]), np.int64, n),
-        last=np.repeat(np.array([outcome.last for outcome in outcomes], np.int64), sizes),
-    )

@@ -1,15 +1,25 @@
-"""The state store's tables: portable SQL, the same on SQLite and PostgreSQL."""
+"""The state store's tables: portable SQL, the same on SQLite and PostgreSQL.
+
+A change here takes a new revision in `streams.migrations`, which brings older databases to it.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
-__all__ = ["BASE", "CLOSED", "DEAD", "DELTA", "FORMAT", "META", "METADATA", "SHARD"]
+__all__ = ["BASE", "CLOSED", "DEAD", "DELTA", "METADATA", "SHARD"]
 
-FORMAT = 1
 METADATA = MetaData()
-
-META = Table("meta", METADATA, Column("format", Integer, primary_key=True, autoincrement=False))
 
 
 def _of_shard() -> tuple[Column[str], Column[int]]:
@@ -63,15 +73,21 @@ CLOSED = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("forget", BigInteger, nullable=False),  # when the last of them is forgotten
     Column("body", LargeBinary, nullable=False),
+    Index("closed_forget", "topic", "part", "forget"),
 )
 
 DEAD = Table(
     "dead_letter",
     METADATA,
-    Column("source", String(128), primary_key=True),  # topic-partition-offset
+    *_of_shard(),
+    Column("offset", BigInteger, primary_key=True, autoincrement=False),
     Column("stamp", BigInteger, nullable=False),
     Column("reason", String(32), nullable=False),
     Column("detail", Text, nullable=False),
     Column("pointer", Text, nullable=False),
     Column("value", LargeBinary, nullable=False),
+    Column("requeued_ms", BigInteger),  # when it was appended again, and where to
+    Column("requeued_offset", BigInteger),
+    Index("dead_letter_stamp", "stamp"),
+    Index("dead_letter_reason", "reason", "stamp"),
 )

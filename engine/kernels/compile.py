@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["inline", "inline_scoring", "inline_uncounted", "kernel"]
+__all__ = ["called_uncounted", "inline", "inline_scoring", "inline_uncounted", "kernel"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -53,6 +53,12 @@ def inline_uncounted(function: Function) -> Function:
     It becomes part of whoever calls it: passing a dozen arrays would cost more than most do.
     """
     options: dict[str, Any] = {"error_model": "numpy", "_nrt": False, "forceinline": True}
+    return cast("Function", numba.njit(nogil=True, **options)(function))
+
+
+def called_uncounted(function: Function) -> Function:
+    """Compile a helper like `inline_uncounted` that is called seldom, and so stays by itself."""
+    options: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
     return cast("Function", numba.njit(nogil=True, **options)(function))
 
 

@@ -121,13 +121,10 @@ def cluster1(data: Bytes, start: int, length: int, count: int) -> int:
 
 
 @inline_uncounted
-def shares1(
-    data: Bytes, at: int, first: int, count: int, out: Floats, marks: Ints, mark: int, turn: int
-) -> int:
-    """Writes: out, marks. Weights of clusters, after their opening bracket; returns the end.
+def shares1(data: Bytes, at: int, first: int, count: int, out: Floats) -> int:
+    """Writes: out. Weights of clusters, after their opening bracket; returns the end.
 
-    ``first`` is the place of cluster 0 in ``out``, ``mark`` that in ``marks``; with ``count`` 0
-    any names are passed over.
+    ``first`` is the place of cluster 0 in ``out``; with ``count`` 0 any names are passed over.
     """
     at = skip_blanks1(data, at)
     if byte1(data, at) == 125:
@@ -143,10 +140,9 @@ def shares1(
             return -1
         if count > 0:
             cluster = cluster1(data, at + 1, length, count)
-            if cluster < 0 or not abs(value) <= HEAVIEST or marks[mark + cluster] == turn:
+            if cluster < 0 or not abs(value) <= HEAVIEST:
                 return -1
-            marks[mark + cluster] = turn
-            out[first + cluster] = value
+            out[first + cluster] = value  # of one named twice the last counts
         at, done = next1(data, after, 125)
         if at < 0 or done:
             return at
@@ -171,10 +167,8 @@ def enter1(
     plan: Plan,
     out: Floats,
     start: int,
-    marks: Ints,
-    turn: int,
 ) -> int:
-    """Writes: out, marks. One feature's entries; returns the place after its value, or -1."""
+    """Writes: out. One feature's entries; returns the place after its value, or -1."""
     kind, column, count = plan.kinds[feature, 0], plan.kinds[feature, 1], plan.kinds[feature, 2]
     place = start + column
     if tag == NULL:
@@ -193,8 +187,7 @@ def enter1(
             out[place + known] = 1.0
         return after
     if tag == OBJECT:
-        mark = len(plan.kinds) + column
-        return shares1(data, after, place, count, out, marks, mark, turn)
+        return shares1(data, after, place, count, out)
     known = -1
     if tag == TEXT:
         known = cluster1(data, value_at + 1, integer, count)
@@ -224,8 +217,8 @@ def features1(
     side
         Whose features; -1 for none: then nothing is written.
     marks
-        ``(features + columns,)``: ``turn`` where a name was seen in this row. Repeated names are
-        not sure: the last one would count.
+        ``(features,)``: ``turn`` where a name was seen in this row. Repeated names are not sure:
+        the last one would count.
 
     Returns
     -------
@@ -261,22 +254,9 @@ def features1(
             if marks[feature] == turn:
                 return -1
             marks[feature] = turn
-            after = enter1(
-                data,
-                after,
-                value_at,
-                tag,
-                integer,
-                value,
-                feature,
-                plan,
-                out,
-                start,
-                marks,
-                turn,
-            )
+            after = enter1(data, after, value_at, tag, integer, value, feature, plan, out, start)
         elif tag == OBJECT:
-            after = shares1(data, after, 0, 0, out, marks, 0, turn)
+            after = shares1(data, after, 0, 0, out)
         if after < 0:
             return -1
         at, done = next1(data, after, 125)

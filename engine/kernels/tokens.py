@@ -1,4 +1,4 @@
-"""JSON token by token, as far as it is surely right: plain ASCII texts, plain numbers.
+"""JSON token by token, as far as it is surely right: texts without escapes, plain numbers.
 
 A place of -1 means: not sure. Whoever scans then leaves the record to the full decoder. Nothing
 here reads more than eight bytes past a byte below 0x20 that is no blank, so data that ends in
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernels.compile import inline_uncounted
+from engine.kernels.compile import called_uncounted, inline_uncounted
 from engine.kernels.numbers import number1
 from engine.kernels.words import byte1, load1, trailing_zeros1
 
@@ -56,9 +56,36 @@ def skip_blanks1(data: Bytes, at: int) -> int:
         at += 1
 
 
+@called_uncounted
+def sequence1(data: Bytes, at: int) -> int:
+    """Return the length of a character beyond ASCII in UTF-8, 0 if it is none.
+
+    As the Unicode standard 15 says in table 3-7: the shortest form only, and no surrogates.
+    """
+    first, second, third = byte1(data, at), byte1(data, at + 1), byte1(data, at + 2)
+    low, high = 0x80, 0xBF
+    if first < 0xC2 or first > 0xF4:
+        return 0
+    if first < 0xE0:
+        return 2 if low <= second <= high else 0
+    if first == 0xE0:
+        low = 0xA0
+    elif first == 0xED:
+        high = 0x9F
+    elif first == 0xF0:
+        low = 0x90
+    elif first == 0xF4:
+        high = 0x8F
+    if not (low <= second <= high and third & 0xC0 == 0x80):
+        return 0
+    if first < 0xF0:
+        return 3
+    return 4 if byte1(data, at + 3) & 0xC0 == 0x80 else 0
+
+
 @inline_uncounted
 def text_end1(data: Bytes, at: int) -> int:
-    """Return the place of the quote that ends a text; -1 if not all is ASCII without escapes."""
+    """Return the place of the quote that ends a text; -1 with escapes or broken UTF-8."""
     while True:
         word = load1(data, at)
         quote, escape = word ^ QUOTES, word ^ ESCAPES
@@ -72,8 +99,14 @@ def text_end1(data: Bytes, at: int) -> int:
         ) & TOPS
         if marks:
             end = at + (trailing_zeros1(marks) >> 3)
-            return end if byte1(data, end) == 34 else -1
-        at += 8
+            if byte1(data, end) == 34:
+                return int(end)
+            size = sequence1(data, end) if byte1(data, end) > 127 else 0
+            if size == 0:
+                return -1
+            at = end + size
+        else:
+            at += 8
 
 
 @inline_uncounted

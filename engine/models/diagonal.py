@@ -97,7 +97,7 @@ class DiagonalLinear(Model):
         for name, values in (("count", weight), ("reward", weight * reward)):
             add_rows(state.sums[name], rows, values)
         add_rows(state.sums["square"], rows, weight * reward * reward)
-        keys = {item_id: hash_key(item_id) for item_id in outcomes.item_ids}
+        keys = {item_id: hash_key(item_id) for item_id in set(outcomes.item_ids)}
         item_keys = np.array([keys[item_id] for item_id in outcomes.item_ids], dtype=np.uint64)
         offsets, clusters, shares = _sparse(outcomes.x, schema, self.normalised)
         events = Events(
@@ -194,7 +194,7 @@ def _sparse(x: Floats, schema: Schema, normalised: bool) -> tuple[Ints, Keys, Fl
     """
     columns, keys = _clusters(schema)
     weights = x[:, columns]
-    row, place = np.nonzero(weights)
+    row, place = np.divmod(np.flatnonzero(weights != 0.0), len(keys))
     offsets = np.zeros(len(x) + 1, dtype=np.int64)
     np.cumsum(np.bincount(row, minlength=len(x)), out=offsets[1:])
     found = weights[row, place]

@@ -138,7 +138,9 @@ class _WholeBatch:
     def __iter__(self) -> Iterator[Any]:
         if self._batch.magic < 2:
             return iter(self._batch)  # of brokers before 0.11: one by one
-        records = _walk(self._batch).since(self._fetch_offset)
+        records = _walk(self._batch)
+        if self._batch.base_offset < self._fetch_offset:
+            records = records.since(self._fetch_offset)
         return iter([_WholeRecord(self._batch, records, self._batch.last_offset)])
 
 

@@ -23,10 +23,25 @@ def test_smoke(url, tmp_path):
             assert client.put(f"/v1/items/{item}", json={}).status_code < 300
         client.put("/v1/pools/home", json={"item_ids": ["i1", "i2", "i3"]})
         for number in range(50):
-            slate = client.post("/v1/slates", json={"k": 2, "pool": "home", "context": {"hour": 3}}).json()
-            client.post("/v1/events", json={"type": "feedback", "event_id": "e", "kind": "click", "request_id": slate["request_id"], "item_id": slate["slate"][0]["item_id"]})
+            slate = client.post(
+                "/v1/slates", json={"k": 2, "pool": "home", "context": {"hour": 3}}
+            ).json()
+            client.post(
+                "/v1/events",
+                json={
+                    "type": "feedback",
+                    "event_id": "e",
+                    "kind": "click",
+                    "request_id": slate["request_id"],
+                    "item_id": slate["slate"][0]["item_id"],
+                },
+            )
         print(slate)
-        wait_until(lambda: client.get("/v1/model").json()["counts"].get("feedback", {}).get("applied") == 50)
+        wait_until(
+            lambda: (
+                client.get("/v1/model").json()["counts"].get("feedback", {}).get("applied") == 50
+            )
+        )
         print(client.get("/v1/model").json())
     finally:
         running.stop()

@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from tests.conftest import begin
 from tests.servers import jars
 from tests.servers.jars import java
 from tests.servers.kafka import Cluster, answers
@@ -157,10 +159,10 @@ def test_no_broker_outlives_who_started_it(kafka, root, tmp_path):
 
 def runs(pid: int) -> bool:
     """Whether a process exists and is more than an entry that nobody has collected."""
-    listed = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return bool(listed.stdout.strip()) and not listed.stdout.startswith("Z")
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.slow
@@ -187,3 +189,26 @@ def test_without_java_or_maven_it_says_what_to_install(kafka, tmp_path, monkeypa
     monkeypatch.setattr(jars, "CACHE", tmp_path / "cache")  # nothing fetched yet
     with pytest.raises(UnavailableError, match=said):
         Cluster(tmp_path)
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", "Failed"), (None, "Skipped")])
+def test_a_missing_server_skips_a_test_and_fails_in_ci(monkeypatch, ci, outcome):
+    def missing() -> Cluster:
+        raise UnavailableError("install it")
+
+    monkeypatch.delenv("CI", raising=False)
+    if ci:
+        monkeypatch.setenv("CI", ci)
+    with pytest.raises(BaseException, match="install it") as raised:
+        begin(missing)
+    assert type(raised.value).__name__ == outcome
+
+
+def test_make_kafka_without_java_fails_and_says_so(root, tmp_path):
+    command = [sys.executable, "-m", "tests.servers.kafka"]
+    variables = {"PATH": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=root, env=variables, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert "install openjdk-17-jre-headless" in done.stderr

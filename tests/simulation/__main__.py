@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import tests.conftest  # noqa: F401  where compiled kernels are kept
-from tests.simulation.database import Database
+from tests.simulation.storage import SharedStore
 from tests.simulation.run import run_seed
 
 
@@ -13,7 +13,7 @@ def main() -> None:
     """Run the seed given."""
     seed = int(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
-        world = run_seed(seed, Database(Path(folder) / "state.db"))
+        world = run_seed(seed, SharedStore(Path(folder) / "state.db"))
     sys.stdout.write(world.chaos.told() + "\nall well\n")
 
 

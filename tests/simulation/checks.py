@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+Letters = dict[tuple[int, int], str]  # reasons, by partition and offset
+
+
 def is_settled(process: Process, shards: list[tuple[str, int]]) -> bool:
     """Whether a process owns all shards, and nothing in the log waits for anything."""
     learners = process.host.learners
@@ -40,7 +43,7 @@ def progress(process: Process) -> str:
 
 def check_all(world: World, last: Process) -> None:
     """Compare every shard with one uninterrupted fold of its partition."""
-    dead: dict[str, str] = {}
+    dead: Letters = {}
     for (_, number), learner in last.host.learners.items():
         whole, letters = _fold(world, number)
         dead |= letters
@@ -57,22 +60,22 @@ def check_all(world: World, last: Process) -> None:
     _check_logged(world)
 
 
-def _fold(world: World, number: int) -> tuple[Shard, dict[str, str]]:
+def _fold(world: World, number: int) -> tuple[Shard, Letters]:
     """Fold a partition from its first record learned to its end."""
     shard, letters = Shard(), {}
     begin = world.ledger.entry((EVENTS, number)).begin or 0
     while records := world.broker.log.poll(EVENTS, max(begin, shard.next_offset), 97, number):
         shard.fold(records)
         for letter in shard.joiner.dead:
-            letters[f"{EVENTS}-{number}-{letter.offset}"] = letter.reason
+            letters[number, letter.offset] = letter.reason
         shard.mark_committed()
     return shard, letters
 
 
-def _check_dead(world: World, expected: dict[str, str]) -> None:
-    with world.database.store._engine.connect() as connection:
-        rows = connection.execute(select(DEAD.c.source, DEAD.c.reason)).all()
-    found = dict(rows)
+def _check_dead(world: World, expected: Letters) -> None:
+    with world.database.store.database.reading() as connection:
+        rows = connection.execute(select(DEAD.c.part, DEAD.c.offset, DEAD.c.reason)).all()
+    found = {(part, offset): reason for part, offset, reason in rows}
     require(len(rows) == len(found), "a dead letter is kept twice")
     require(found == expected, f"dead letters {sorted(found)}, expected {sorted(expected)}")
 

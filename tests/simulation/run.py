@@ -3,7 +3,7 @@
 import logging
 
 from tests.simulation.chaos import Chaos
-from tests.simulation.database import Database
+from tests.simulation.storage import SharedStore
 from tests.simulation.world import World
 
 SHOWN = 150  # lines of history
@@ -13,7 +13,7 @@ class SeedError(AssertionError):
     """A seed that failed."""
 
 
-def run_seed(seed: int, database: Database) -> World:
+def run_seed(seed: int, database: SharedStore) -> World:
     """Run the world of a seed; raises ``SeedError`` with its history when anything is wrong."""
     database.empty()
     world = World(seed, database)

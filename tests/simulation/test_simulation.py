@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.simulation.database import Database
+from tests.simulation.storage import SharedStore
 from tests.simulation.run import run_seed
 
 SEEDS = int(os.environ.get("SLATESTREAM_SOAK", "1000"))
@@ -13,7 +13,7 @@ CHUNK = 50
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
-    database = Database(tmp_path_factory.mktemp("simulation") / "state.db")
+    database = SharedStore(tmp_path_factory.mktemp("simulation") / "state.db")
     yield database
     database.close()
 

@@ -9,7 +9,7 @@ from streams.membership import Membership, SoleOwner
 from tests.simulation import checks
 from tests.simulation.broker import Broker, BrokerClient, SteppedAppender
 from tests.simulation.chaos import Chaos, CrashError
-from tests.simulation.database import Database
+from tests.simulation.storage import SharedStore
 from tests.simulation.group import Group, Member
 from tests.simulation.ledger import Ledger, ViolationError, require
 from tests.simulation.process import Process
@@ -25,7 +25,7 @@ CLOCK_MS = (0, 1, 200, 1_000, 2_000, 6_000, 20_000, 50_000, 130_000)
 class World:
     """Everything there is for one seed."""
 
-    def __init__(self, seed: int, database: Database) -> None:
+    def __init__(self, seed: int, database: SharedStore) -> None:
         self.seed = seed
         self.chaos = chaos = Chaos(seed)
         chaos.now = START

@@ -1,9 +1,13 @@
 """Streams and settings that the tests of this folder share."""
 
 import random
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+from msgspec import structs
+
+from streams.columns import RecordSpans
 from streams.config import EngineConfig, Forgetting, PolicyConfig, RecommenderConfig
-from streams.errors import BadEventError
 from streams.events import (
     Activation,
     Event,
@@ -11,16 +15,18 @@ from streams.events import (
     Impression,
     ShownItem,
     Tick,
-    decode_event,
     encode_event,
 )
 from streams.join import Joiner, JoinPoint
+from streams.joined import Joined
 from streams.log.base import EVENTS, Record
 from streams.log.memory import MemoryLog
-from streams.requests import Outcome
+from streams.scan import decode_columns
+from tests.naive.windows import Outcome
 
 HOUR = {"type": "numeric", "name": "hour", "center": 12, "scale": 6}
 DEVICE = {"type": "categorical", "name": "device", "values": ["ios", "web"]}
+PRICE = {"type": "numeric", "name": "price", "of": "item", "center": 5, "scale": 2}
 START = 1_700_000_000_000
 
 
@@ -38,7 +44,7 @@ def settings(
     )
 
 
-def impression(request_id: str, items: str = "ab", **fields: object) -> Impression:
+def impression(request_id: str, items: Iterable[str] = "ab", **fields: object) -> Impression:
     slate = tuple(ShownItem(item_id=item, propensity=0.5, method="exact") for item in items)
     given = {"recommender": "default", "context": {"hour": 3.0, "device": "ios"}, **fields}
     return Impression(ts=0, request_id=request_id, slate=slate, **given)
@@ -47,6 +53,44 @@ def impression(request_id: str, items: str = "ab", **fields: object) -> Impressi
 def click(request_id: str, item_id: str = "a", event_id: str = "e", **fields: object) -> Feedback:
     given = {"kind": "click", **fields}
     return Feedback(ts=0, event_id=event_id, request_id=request_id, item_id=item_id, **given)
+
+
+def take_in(joiner: Joiner, records: Sequence[Record]) -> None:
+    """Let a joiner take in records."""
+    spans = RecordSpans.of(records)
+    while spans.n:
+        columns = decode_columns(joiner.plan, spans)
+        joiner.add(columns)
+        spans = spans.cut(columns.n, spans.n)
+
+
+def told(joined: Iterable[Joined]) -> list[Outcome]:
+    """Outcomes one by one, in the order they were joined."""
+    found = []
+    for policy, outcomes, number, offset, opened in joined:
+        for each in np.unique(number):
+            rows = np.flatnonzero(number == each)
+            row = rows[0]
+            part = outcomes.take(rows)
+            outcome = Outcome(
+                offset=int(offset[row]),
+                opened=int(opened[row]),
+                policy=policy,
+                slots=tuple(part.slot.tolist()),
+                item_ids=tuple(part.item_ids),
+                x=part.x[0],
+                reward=tuple(part.reward.tolist()),
+                weight=float(part.weight[0]),
+                time_ms=int(part.time_ms[0]),
+                propensity=tuple(part.propensity.tolist()),
+                last=int(part.last[0]),
+                z=part.z if part.z.shape[1] else None,
+            )
+            assert (part.x == outcome.x).all()
+            assert set(part.time_ms.tolist()) == {outcome.time_ms}
+            assert set(part.last.tolist()) == {outcome.last}
+            found.append((int(each), outcome))
+    return [outcome for _, outcome in sorted(found, key=lambda pair: pair[0])]
 
 
 class Bench:
@@ -58,12 +102,7 @@ class Bench:
     def at(self, seconds: float, event: Event | bytes) -> "Bench":
         offset = self.joiner.next_offset
         value = event if isinstance(event, bytes) else encode_event(event)
-        record = Record(offset, START + round(1000 * seconds), "", value)
-        try:
-            decoded = decode_event(value)
-        except BadEventError as error:
-            decoded = error
-        self.joiner.add(record, decoded)
+        take_in(self.joiner, [Record(offset, START + round(1000 * seconds), "", value)])
         assert self.joiner.counts.exact
         assert self.joiner.counts.pending == self.joiner.pending()
         return self
@@ -71,13 +110,17 @@ class Bench:
     def tick(self, seconds: float) -> "Bench":
         return self.at(seconds, Tick(ts=0))
 
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return told(self.joiner.outcomes)
+
     def fates(self, kind: str) -> dict[str, int]:
         return {fate: n for fate, n in self.joiner.counts.to_dict()[kind].items() if n}
 
     def rewards(self) -> list[tuple[str, float]]:
         return [
             (item, reward)
-            for outcome in self.joiner.outcomes
+            for outcome in self.outcomes
             for item, reward in zip(outcome.item_ids, outcome.reward, strict=True)
         ]
 
@@ -93,7 +136,7 @@ STEPS_MS = [0, 0, 1, 500, 4_000, 9_000, 15_000, 20_000, 30_000, 130_000]
 
 def random_config(rng: random.Random) -> EngineConfig:
     """Settings that differ in everything control records may change."""
-    features = rng.choice([(), (HOUR,), (HOUR, DEVICE), (DEVICE,)])
+    features = rng.choice([(), (HOUR,), (HOUR, DEVICE), (DEVICE,), (PRICE, HOUR)])
     spec = rng.choice(["linear-greedy", "linear-ucb:half_life_seconds=20", "beta-thompson"])
     names = rng.sample(["default", "other"], rng.randint(1, 2))
     return EngineConfig(
@@ -106,6 +149,7 @@ def random_config(rng: random.Random) -> EngineConfig:
                 policy=f"policy-{name}",
                 window_seconds=rng.choice([0.001, 20, 100]),
                 default_reward=rng.choice([0, -0.5]),
+                kinds=rng.choice([{"click": 1.0}, {"click": 1.0, "view": 0.5}, {"view": -2.0}]),
                 **rng.choice(
                     [
                         {"learn": "first"},
@@ -118,25 +162,22 @@ def random_config(rng: random.Random) -> EngineConfig:
     )
 
 
+REQUESTS = ("r0", "r1", "r2", "r3", "r4", "r\u00e95", 'r"6')
+EVENTS_SEEN = ("e0", "e1", "e2", "e3", "\u20ac4", "e\\5")
+
+
 def random_event(rng: random.Random) -> bytes:
     """One record: few request ids, so that they repeat, come early, late and come back."""
-    request_id = f"r{rng.randrange(7)}"
-    items = "".join(rng.sample("abcdef", rng.randint(1, 4)))
+    request_id = rng.choice(REQUESTS)
+    items = "".join(rng.sample("abcde\u00e4", rng.randint(1, 4)))
     draw = rng.random()
     if draw < 0.4:
-        event: Event = impression(
-            request_id,
-            items,
-            recommender=rng.choice(["default", "default", "other", "nobody"]),
-            deferred=rng.random() < 0.5,
-            weight=rng.choice([1.0, 2.5]),
-            context=rng.choice([{}, {"hour": 5}, {"hour": 7.5, "device": "web"}, {"hour": "x"}]),
-        )
+        event: Event = random_impression(rng, request_id, items)
     elif draw < 0.7:
         event = click(
             request_id,
-            rng.choice("abcdef"),
-            f"e{rng.randrange(6)}",
+            rng.choice("abcde\u00e4"),
+            rng.choice(EVENTS_SEEN),
             kind=rng.choice(["click", "click", "view"]),
             value=rng.choice([1.0, 0.25]),
             slot=rng.choice([None, None, None, 0, 2]),
@@ -154,6 +195,27 @@ def random_event(rng: random.Random) -> bytes:
     else:
         return rng.choice([b"{", b"\xff", b'{"type":"item","ts":0,"id":"a"}', b"null"])
     return encode_event(event)
+
+
+def random_impression(rng: random.Random, request_id: str, items: str) -> Impression:
+    """A slate, now and then with features that do not fit, or escapes in its JSON."""
+    seen = impression(
+        request_id,
+        items,
+        recommender=rng.choice(["default", "default", "other", "nobody"]),
+        deferred=rng.random() < 0.5,
+        weight=rng.choice([1.0, 2.5]),
+        context=rng.choice([{}, {"hour": 5}, {"hour": 7.5, "device": "web"}, {"hour": "x"}]),
+    )
+    priced = [
+        structs.replace(
+            shown, features=rng.choice([None, {}, {"price": 3.5}, {"price": 9, "colour": "red"}])
+        )
+        for shown in seen.slate
+    ]
+    if rng.random() < 0.05:
+        priced[-1] = structs.replace(priced[-1], features={"price": "dear"})
+    return structs.replace(seen, slate=tuple(priced))
 
 
 def random_log(seed: int, length: int) -> MemoryLog:

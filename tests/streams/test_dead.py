@@ -37,5 +37,5 @@ def test_the_latest_come_first_also_among_equal_stamps(tmp_path):
 
 def test_what_is_no_state_file_is_told(tmp_path):
     (tmp_path / "state.db").write_bytes(b"not a database" * 100)
-    with pytest.raises(StoreError, match=r"state\.db: file is not a database$"):
+    with pytest.raises(StoreError, match=r"state\.db: file is not a database"):
         read_dead_letters(tmp_path / "state.db", 10)

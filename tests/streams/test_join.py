@@ -7,9 +7,9 @@ from msgspec import structs
 
 from engine.errors import ConfigError
 from streams.config import RecommenderConfig
-from streams.events import Activation, Item, ShownItem, Tick
+from streams.events import Activation, Item, ShownItem, Tick, encode_event
 from streams.log.base import Record
-from tests.streams.cases import DEVICE, HOUR, START, Bench, click, impression, settings
+from tests.streams.cases import DEVICE, HOUR, START, Bench, click, impression, settings, take_in
 
 SEEN = impression("r")  # shows a and b
 
@@ -27,14 +27,14 @@ def test_a_window_closes_at_its_deadline_and_silence_is_the_default(bench):
     bench.tick(20)
     assert bench.rewards() == [("a", 0.0), ("b", 2.0)]
     assert bench.fates("impression") == bench.fates("feedback") == {"consumed": 1, "applied": 1}
-    outcome = bench.joiner.outcomes[0]
+    outcome = bench.outcomes[0]
     assert (outcome.offset, outcome.time_ms) == (3, START + 20_000)
 
 
 def test_the_outcome_carries_features_weight_and_policy():
     bench = Bench(settings(HOUR, DEVICE))
     bench.at(0, impression("r", weight=4.0, context={"hour": 15, "device": "web"})).tick(50)
-    (outcome,) = bench.joiner.outcomes
+    (outcome,) = bench.outcomes
     assert outcome.x.tolist() == [1.0, 0.5, 0.0, 1.0]
     assert (outcome.weight, outcome.policy, outcome.time_ms) == (4.0, "main", START + 20_000)
 
@@ -111,7 +111,7 @@ def test_first_learns_feedback_at_once_and_silence_at_the_close():
     bench = Bench(settings(window=20, learn="first"))
     bench.at(0, SEEN).at(1, click("r", "b"))
     assert bench.rewards() == [("b", 1.0)]
-    assert bench.joiner.outcomes[0].time_ms == START + 1000
+    assert bench.outcomes[0].time_ms == START + 1000
     assert bench.fates("feedback") == {"consumed": 1, "applied": 1}
     assert bench.fates("impression") == {"consumed": 1, "pending": 1}
     bench.at(2, click("r", "b", "e2")).tick(20)
@@ -177,7 +177,7 @@ def test_windows_close_by_deadline_then_offset():
         bench.at(second, impression(name, name))
     bench.at(1, Tick(ts=0)).tick(100)  # a stamp that goes back does not move the clock
     assert bench.rewards() == [("x", 0.0), ("y", 0.0), ("z", 0.0)]
-    assert [outcome.time_ms - START for outcome in bench.joiner.outcomes] == [
+    assert [outcome.time_ms - START for outcome in bench.outcomes] == [
         20_000,
         20_000,
         25_000,
@@ -214,7 +214,7 @@ def test_a_control_record_reaches_open_windows():
     bench.at(0, impression("r", context={"hour": 15, "device": "ios"}))
     bench.at(0, impression("s", context={"hour": 15, "device": 3})).at(1, click("s"))
     bench.at(2, settings(HOUR, DEVICE).to_control(0)).tick(30)
-    assert [outcome.x.tolist() for outcome in bench.joiner.outcomes] == [[1.0, 0.5, 1.0, 0.0]]
+    assert [outcome.x.tolist() for outcome in bench.outcomes] == [[1.0, 0.5, 1.0, 0.0]]
     assert bench.fates("impression") == {"consumed": 2, "applied": 1, "dead": 1}
     assert bench.fates("feedback") == {"consumed": 1, "filtered": 1}
     assert [letter.offset for letter in bench.joiner.dead] == [1]
@@ -230,15 +230,14 @@ def test_windows_of_a_policy_that_is_gone_are_filtered():
 def test_a_fixed_joiner_passes_control_records_over():
     bench = Bench(settings(HOUR), fixed=True)
     bench.at(0, settings(DEVICE).to_control(0)).at(1, SEEN).tick(30)
-    assert bench.joiner.outcomes[0].x.tolist() == [1.0, -1.5]
+    assert bench.outcomes[0].x.tolist() == [1.0, -1.5]
     assert bench.fates("control") == {"consumed": 1, "applied": 1}
 
 
 def test_many_early_records_of_one_request_expire_at_once():
     bench = Bench(settings(window=2))
-    for number in range(20_000):
-        record = Record(number, START, "", b"")
-        bench.joiner.add(record, click("never", event_id=str(number)))
+    values = [encode_event(click("never", event_id=str(number))) for number in range(20_000)]
+    take_in(bench.joiner, [Record(at, START, "", value) for at, value in enumerate(values)])
     bench.tick(5)
     assert bench.fates("feedback") == {"consumed": 20_000, "orphan": 20_000}
 
@@ -259,7 +258,7 @@ def priced(request_id, *features, **fields):
 def test_the_outcome_carries_the_items_features_from_the_impression():
     bench = Bench(settings(HOUR, PRICE, TOPIC))
     bench.at(0, priced("r", {"price": 9, "other": "x"}, None, {"topic": {"1": 0.5}})).tick(50)
-    (outcome,) = bench.joiner.outcomes
+    (outcome,) = bench.outcomes
     assert outcome.z.tolist() == [[2, 0, 0], [0, 0, 0], [0, 0, 0.5]]
     assert outcome.x.tolist() == [1.0, -1.5]
 
@@ -267,7 +266,7 @@ def test_the_outcome_carries_the_items_features_from_the_impression():
 def test_slots_learned_apart_carry_their_own_items_features():
     bench = Bench(settings(PRICE, learn="first"))
     bench.at(0, priced("r", {"price": 5}, {"price": 7}, {"price": 9})).at(1, click("r", "b"))
-    first, rest = bench.tick(50).joiner.outcomes
+    first, rest = bench.tick(50).outcomes
     assert (first.slots, first.z.tolist()) == ((1,), [[1.0]])
     assert (rest.slots, rest.z.tolist()) == ((0, 2), [[0.0], [2.0]])
 
@@ -275,7 +274,7 @@ def test_slots_learned_apart_carry_their_own_items_features():
 def test_without_item_features_in_the_schema_none_are_carried():
     bench = Bench(settings(HOUR))
     bench.at(0, priced("r", {"price": "dear"})).tick(50)
-    assert bench.joiner.outcomes[0].z is None
+    assert bench.outcomes[0].z is None
 
 
 @pytest.mark.parametrize(
@@ -299,7 +298,7 @@ def test_an_open_slate_is_encoded_anew_when_the_schema_changes():
     bench = Bench(settings(HOUR))
     bench.at(0, priced("r", {"price": 9}, {"price": 5})).at(1, priced("s", {"price": "dear"}))
     bench.at(2, settings(PRICE).to_control(0)).tick(60)
-    (outcome,) = bench.joiner.outcomes
+    (outcome,) = bench.outcomes
     assert (outcome.x.tolist(), outcome.z.tolist()) == ([1.0], [[2.0], [0.0]])
     (letter,) = bench.joiner.dead
     assert (letter.offset, letter.pointer) == (1, "/slate/0/features/price")
@@ -314,21 +313,21 @@ def test_the_outcome_carries_the_propensity_of_each_slot_and_the_last_reaction(b
     )
     bench.at(0, structs.replace(SEEN, slate=slate)).at(1, click("r", "b", "e1"))
     bench.at(2, click("r", "a", "e2")).at(2, click("r", "c", "e3", kind="view")).tick(30)
-    (outcome,) = bench.joiner.outcomes
+    (outcome,) = bench.outcomes
     assert outcome.propensity == (0.25, 1 / 5, 1.0)
     assert (outcome.slots, outcome.last) == ((0, 1, 2), 1)
 
 
 def test_without_a_reaction_the_last_is_none(bench):
     bench.at(0, SEEN).tick(30)
-    assert bench.joiner.outcomes[0].last == -1
+    assert bench.outcomes[0].last == -1
 
 
 def test_a_slot_learned_at_its_first_feedback_is_not_after_the_last_reaction():
     bench = Bench(settings(learn="first"))
     bench.at(0, impression("r", "abcd")).at(1, click("r", "b", "e1")).at(2, click("r", "d", "e2"))
     bench.at(3, click("r", "a", "e3")).tick(30)
-    found = [(outcome.slots, outcome.last) for outcome in bench.joiner.outcomes]
+    found = [(outcome.slots, outcome.last) for outcome in bench.outcomes]
     assert found == [((1,), 1), ((3,), 3), ((0,), 3), ((2,), 3)]
 
 
@@ -339,8 +338,8 @@ def test_the_last_reaction_of_a_deferred_slate_counts_activated_slots_alone(lear
     bench.at(1, click("r", "d", "e1")).at(1, click("r", "a", "e2"))
     bench.at(2, Activation(ts=0, request_id="r", slots=(0, 1)))
     bench.at(3, click("r", "c", "e3")).tick(30)
-    assert {outcome.last for outcome in bench.joiner.outcomes} == {0}
-    assert sorted(slot for o in bench.joiner.outcomes for slot in o.slots) == [0, 1]
+    assert {outcome.last for outcome in bench.outcomes} == {0}
+    assert sorted(slot for o in bench.outcomes for slot in o.slots) == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,19 @@ import pytest
 from streams.agenda import Remembered
 from streams.config import EngineConfig
 from streams.counts import Counts
-from streams.errors import BadEventError
-from streams.events import Activation, Event, Tick, decode_event, encode_event
+from streams.events import Activation, Event, Tick, encode_event
 from streams.join import Joiner, JoinPoint
 from streams.log.base import EVENTS, Record
-from tests.streams.cases import START, click, comparable, impression, random_log, settings
-
-
-def decoded(record: Record) -> Event | BadEventError:
-    try:
-        return decode_event(record.value)
-    except BadEventError as error:
-        return error
+from tests.streams.cases import (
+    START,
+    click,
+    comparable,
+    impression,
+    random_log,
+    settings,
+    take_in,
+    told,
+)
 
 
 def position(joiner: Joiner) -> tuple:
@@ -37,8 +38,7 @@ def restored(stored: tuple, records: list[Record]) -> Joiner:
     start, next_offset, clock, counts, closed, config = stored
     joiner = Joiner(start)
     joiner.skip(Remembered.of(closed))
-    for record in records[start.offset : next_offset]:
-        joiner.add(record, decoded(record))
+    take_in(joiner, records[start.offset : next_offset])
     joiner.resume(Counts(counts), Remembered.of(closed))
     assert (joiner.clock, joiner.config, joiner.next_offset) == (clock, config, next_offset)
     assert joiner.pending() == joiner.counts.pending
@@ -51,14 +51,13 @@ def check(records: list[Record], rng: random.Random, chance: float, keep: int) -
     others: list[Joiner] = []
     refolded = 0
     for record in records:
-        event = decoded(record)
         for joiner in (whole, *others):
-            joiner.add(record, event)
+            take_in(joiner, [record])
             assert joiner.counts.exact
-        emitted = [comparable(outcome) for outcome in whole.outcomes]
+        emitted = [comparable(outcome) for outcome in told(whole.outcomes)]
         stored = position(whole)
         for joiner in others:
-            assert [comparable(outcome) for outcome in joiner.outcomes] == emitted
+            assert [comparable(outcome) for outcome in told(joiner.outcomes)] == emitted
             assert position(joiner) == stored
             joiner.outcomes.clear()
         whole.outcomes.clear()

@@ -1,4 +1,4 @@
-"""Both logs keep the same promises; the file also keeps them between processes."""
+"""All logs keep the same promises; the file also keeps them between processes."""
 
 import sqlite3
 import threading
@@ -10,21 +10,26 @@ import pytest
 
 from streams.errors import LogError
 from streams.log.base import CATALOGUE, EVENTS, EventLog, Place, Record
+from streams.log.kafka import KafkaLog
 from streams.log.memory import MemoryLog
 from streams.log.sqlite import SqliteLog
+from tests.streams.kafka_cases import config_of
 
 
 def offsets(places: list[Place]) -> list[int]:
     return [place.offset for place in places]
 
 
-@pytest.fixture(params=["memory", "process", "power"])
+@pytest.fixture(params=["memory", "process", "power", "kafka"])
 def log(request, tmp_path) -> Iterator[EventLog]:
-    made = (
-        MemoryLog(5)
-        if request.param == "memory"
-        else SqliteLog(tmp_path / "log.db", durability=request.param)
-    )
+    made: EventLog
+    if request.param == "memory":
+        made = MemoryLog(5)
+    elif request.param == "kafka":
+        made = KafkaLog(config_of(request.getfixturevalue("kafka"), partitions=1))
+        made.create_topics()
+    else:
+        made = SqliteLog(tmp_path / "log.db", durability=request.param)
     yield made
     made.close()
 

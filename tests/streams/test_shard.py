@@ -172,7 +172,7 @@ def test_other_changes_start_afresh_and_no_change_keeps_the_state():
 
 
 def test_restoring_from_the_wrong_log_is_refused():
-    log = random_log(4, 100)
+    log = random_log(5, 100)
     shard = Shard()
     shard.fold(log.poll(EVENTS, 0, 80))
     stored = Snapshot(
@@ -185,6 +185,7 @@ def test_restoring_from_the_wrong_log_is_refused():
         states=shard.states,
     )
     assert stored.join_point.offset < stored.next_offset
+    assert stored.counts.pending
     with pytest.raises(StoreError, match="records were lost"):
         Shard.restore(stored, lambda offset, limit: log.poll(EVENTS, offset, limit)[: 79 - offset])
 

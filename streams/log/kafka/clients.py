@@ -19,7 +19,7 @@ from streams.log.kafka.library import (
     KafkaProducer,
 )
 
-__all__ = ["client_settings", "make_admin", "make_consumer", "make_producer", "wrapped"]
+__all__ = ["cannot", "client_settings", "make_admin", "make_consumer", "make_producer", "wrapped"]
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +140,14 @@ def _make(config: KafkaConfig, kind: type, **more: object) -> Any:
         ) from error
 
 
+def cannot(doing: str, error: Exception) -> LogError:
+    """Make the error to raise when ``error`` kept us from doing something; ours are kept."""
+    if isinstance(error, LogError):
+        return error
+    name, text = type(error).__name__, str(error)
+    return LogError(f"cannot {doing}: {text if name in text else f'{name}: {text}'}")
+
+
 @contextmanager
 def wrapped(doing: str) -> Iterator[None]:
     """Raise whatever kafka-python raises inside as ``LogError``."""
@@ -148,4 +156,4 @@ def wrapped(doing: str) -> Iterator[None]:
     except SlatestreamError:
         raise
     except Exception as error:
-        raise LogError(f"cannot {doing}: {type(error).__name__}: {error}") from error
+        raise cannot(doing, error) from error

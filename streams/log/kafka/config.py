@@ -100,8 +100,6 @@ class KafkaConfig:
         How long to wait for a first answer of a broker, and for any later one.
     append_ms
         An append not acknowledged within this time has failed.
-    poll_ms
-        How long a poll waits at the end of a partition when no other has records.
     fetch_ms
         How long a poll waits for records that are known to be there before it fails.
     stall_ms
@@ -129,12 +127,11 @@ class KafkaConfig:
     compression: Compression = "lz4"
     linger_ms: int = 2
     producer_bytes: int = 32 << 20
-    partition_bytes: int = 4 << 20
-    total_bytes: int = 32 << 20
+    partition_bytes: int = 8 << 20
+    total_bytes: int = 64 << 20
     connect_ms: int = 5_000
     request_ms: int = 4_000
     append_ms: int = 5_000
-    poll_ms: int = 5
     fetch_ms: int = 3_000
     stall_ms: int = 15_000
 
@@ -213,10 +210,10 @@ class KafkaConfig:
             raise ConfigError(
                 f"compression is {self.compression!r}; give one of {list(get_args(Compression))}"
             )
-        if not 0 <= self.linger_ms <= self.append_ms // 4 or self.poll_ms < 0:
+        if not 0 <= self.linger_ms <= self.append_ms // 4:
             raise ConfigError(
-                f"linger_ms is {self.linger_ms}, append_ms {self.append_ms}, poll_ms "
-                f"{self.poll_ms}; give none below 0, and a linger of a fourth of append_ms at most"
+                f"linger_ms is {self.linger_ms} and append_ms {self.append_ms}; give 0 to a fourth "
+                "of append_ms"
             )
         if self.heartbeat_ms * 3 > self.session_ms or self.session_ms > self.poll_interval_ms:
             raise ConfigError(

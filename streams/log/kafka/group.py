@@ -16,11 +16,11 @@ from contextlib import suppress
 from typing import Any
 
 from streams.errors import LogError
-from streams.log.kafka.clients import make_admin, make_consumer
+from streams.log.kafka.assignor import FairAssignor
+from streams.log.kafka.clients import cannot, make_admin, make_consumer
 from streams.log.kafka.config import KafkaConfig
 from streams.log.kafka.library import (
     ConsumerRebalanceListener,
-    CooperativeStickyAssignor,
     FencedInstanceIdError,
     MemberToRemove,
     OffsetAndMetadata,
@@ -67,7 +67,7 @@ class KafkaMembership:
         self._granted = False
         self._fenced = False
         self._closed = False
-        self._assignor = CooperativeStickyAssignor()
+        self._assignor = FairAssignor(self._before_join)
         self._news = _News(self._turn, self._assignor)
         self._consumer: Any = None
         self._generation = -1
@@ -100,6 +100,7 @@ class KafkaMembership:
             fenced = self._fenced
         if fenced:
             return self._shut_out()
+        self._count()
         if assigned or revoked or lost:
             self._change(assigned, revoked, lost, release)
         with self._turn:
@@ -148,6 +149,14 @@ class KafkaMembership:
             self._offsets.pop(gone, None)
         self._owned |= set(assigned)
 
+    def _count(self) -> None:
+        consumer = self._consumer
+        if consumer is not None:
+            generation = consumer.group_metadata().generation_id
+            if generation >= 0 and generation != self._generation:
+                self._generation = generation
+                self.rebalances += 1
+
     def _shut_out(self) -> Change:
         name, group = self._config.instance_id, self._config.group_id
         lost, self._owned = tuple(sorted(self._owned)), set()
@@ -178,7 +187,7 @@ class KafkaMembership:
             except FencedInstanceIdError:
                 self._fenced = True
             except Exception as error:
-                self._tell(f"{type(error).__name__}: {error}")
+                self._tell(str(cannot("join", error)))
             else:
                 self._tell("")
 
@@ -191,23 +200,23 @@ class KafkaMembership:
                 )
             )
             self._granted = False
+            self._news.told = False
             return not self._closed
 
     def _step(self) -> None:
         if self._consumer is None:
             self._consumer = self._join()
         inner = self._consumer._coordinator  # noqa: SLF001 - the consumer's poll would fetch too
-        while not self._closed and not self._news.waiting:
+        while not self._closed and not self._news.told:
             inner.poll(timeout_ms=STEP_MS)
-            if not inner.need_rejoin() and not inner.coordinator_unknown():
+            if inner.coordinator_unknown():
+                self._tell("no broker answers for the group")
+            elif not inner.need_rejoin():
                 break
-        metadata = self._consumer.group_metadata()
-        if metadata.generation_id >= 0 and metadata.generation_id != self._generation:
-            self._generation = metadata.generation_id
-            self.rebalances += 1
         # kafka-python stops the heartbeats of a fenced member and tells nobody.
         beats = getattr(inner, "_heartbeat_enabled", True)
-        if metadata.state == STABLE and not beats and not inner.need_rejoin():
+        stable = self._consumer.group_metadata().state == STABLE
+        if stable and not beats and not inner.need_rejoin():
             self._fenced = self._config.instance_id is not None
 
     def _join(self) -> Any:
@@ -228,6 +237,17 @@ class KafkaMembership:
                 consumer.close(autocommit=False, timeout_ms=0)
                 raise LogError(f"Kafka has no topic {name}; create the topics first")
         return consumer
+
+    def _before_join(self) -> None:
+        # When the group forgot this member while it was joining, kafka-python goes on as the owner
+        # of all it had, and tells nobody that others have owned it since.
+        consumer = self._consumer
+        if consumer is None or consumer.group_metadata().generation_id >= 0:
+            return
+        held = consumer.assignment()
+        if held:
+            consumer._subscription.assign_from_subscribed([])  # noqa: SLF001 - as it does itself
+            self._news.on_partitions_lost(held)
 
     def _tell(self, trouble: str) -> None:
         if trouble and not self.trouble:
@@ -267,36 +287,46 @@ class KafkaMembership:
 
 
 class _News(ConsumerRebalanceListener):  # type: ignore[misc]
-    """What kafka-python told, in a thread of its own, and the owner has not taken yet."""
+    """What kafka-python told, in a thread of its own, and the owner has not taken yet.
+
+    Attributes
+    ----------
+    told
+        Whether it told anything in the step under way, taken or not: no other join before the
+        next step.
+    """
 
     def __init__(self, turn: threading.Condition, assignor: Any) -> None:
         self._turn = turn
         self._assignor = assignor
-        self._told: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        self._kept: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        self.told = False
 
     @property
     def waiting(self) -> bool:
         """Whether there is anything to take."""
-        return any(self._told)
+        return any(self._kept)
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        with self._turn:
-            self._told[0].extend(assigned)
+        self._keep(0, assigned)
 
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        with self._turn:
-            self._told[1].extend(revoked)
+        self._keep(1, revoked)
 
     def on_partitions_lost(self, lost: Iterable[Any]) -> None:
         # Or this member would join again as the owner of what others own by now.
         self._assignor.member_assignment = None
-        with self._turn:
-            self._told[2].extend(lost)
+        self._keep(2, lost)
 
     def take(self) -> tuple[list[Any], list[Any], list[Any]]:
         """Assigned, revoked and lost since the last time."""
-        taken, self._told = self._told, ([], [], [])
+        taken, self._kept = self._kept, ([], [], [])
         return taken
+
+    def _keep(self, kind: int, keys: Iterable[Any]) -> None:
+        with self._turn:
+            self._kept[kind].extend(keys)
+            self.told = True
 
 
 def _log_commit(_: Any, outcome: Any) -> None:

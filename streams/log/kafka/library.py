@@ -31,11 +31,13 @@ with warnings.catch_warnings():
     )
     from kafka.net.compat import KafkaNetClient
     from kafka.protocol.consumer import IsolationLevel, OffsetSpec
+    from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
     from kafka.structs import OffsetAndMetadata
 
 __all__ = [
     "ConfigResource",
     "ConfigResourceType",
+    "ConsumerProtocolAssignment",
     "ConsumerRebalanceListener",
     "CooperativeStickyAssignor",
     "FencedInstanceIdError",

@@ -91,8 +91,8 @@ class KafkaLog:
         return self._topics.begins(topic, [partition])[partition]
 
     def end(self, topic: str, partition: int = 0) -> int:
-        """Offset the next record will get, as it was at most 0.2 s ago. Raises LogError."""
-        return self._reader(topic).end(partition)
+        """Offset the next record will get. Raises LogError."""
+        return self._topics.ends(topic, [partition])[partition]
 
     def create_topics(self) -> list[str]:
         """Create the topics that are missing; returns their names. Raises LogError."""

@@ -37,6 +37,8 @@ class Slot:
         Since when it has brought nothing though it holds more; None when it is well.
     remedies
         What was tried since against that.
+    reached
+        Offset after the last record that came.
     """
 
     partition: int
@@ -45,6 +47,8 @@ class Slot:
     asked: float = 0.0
     starving: float | None = None
     remedies: int = 0
+    reached: int = 0
+    paused: bool = False
     size: int = 0
     chunks: deque[Chunk] = field(default_factory=deque)
 
@@ -54,12 +58,14 @@ class Slot:
         self.failure = None
         self.starving = None
         self.remedies = 0
+        self.reached = 0
         self.size = 0
         self.chunks.clear()
 
     def add(self, chunk: Chunk) -> None:
         """Hold what came."""
         self.chunks.append(chunk)
+        self.reached = chunk.records[-1].offset + 1
         self.size += chunk.size
         self.starving = None
         self.remedies = 0

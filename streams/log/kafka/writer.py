@@ -11,7 +11,7 @@ from typing import Any
 
 from streams.errors import LogError
 from streams.log.base import Place
-from streams.log.kafka.clients import make_producer
+from streams.log.kafka.clients import cannot, make_producer
 from streams.log.kafka.clock import BrokerClock, system_ms
 from streams.log.kafka.config import KafkaConfig
 from streams.log.kafka.library import MessageSizeTooLargeError
@@ -139,10 +139,8 @@ class Writer:
         if not refused:
             self._retire(producer)
             self._known.clear()
-        return LogError(
-            f"cannot append to {name}: {type(error).__name__}: {error} "
-            f"({acknowledged} of {asked} records were acknowledged)"
-        )
+        told = cannot(f"append to {name}", error)
+        return LogError(f"{told} ({acknowledged} of {asked} records were acknowledged)")
 
     def _retire(self, producer: Any) -> None:
         # Others may wait for acknowledgements of the same producer: it ends beside them.

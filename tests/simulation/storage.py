@@ -11,14 +11,14 @@ from sqlalchemy import delete, event
 from streams.errors import FencedError, StoreError
 from streams.positions import Commit, Position, Saved, Tail
 from streams.store import Store
-from streams.tables import META, METADATA
+from streams.tables import METADATA
 from tests.simulation.chaos import Chaos, CrashError
 from tests.simulation.ledger import Ledger
 
 Point = Callable[[str], None]
 
 
-class Database:
+class SharedStore:
     """One SQLite file, emptied for each world: to open one takes longer than to live in it."""
 
     def __init__(self, path: Path) -> None:
@@ -31,10 +31,9 @@ class Database:
     def empty(self) -> None:
         """Forget everything."""
         self._fault, self.down = None, False
-        with self.store._engine.begin() as connection:
+        with self.store.database.writing("empty") as connection:
             for table in METADATA.sorted_tables:
-                if table is not META:
-                    connection.execute(delete(table))
+                connection.execute(delete(table))
 
     def restart(self) -> None:
         """Close all connections and open the file anew."""
@@ -57,7 +56,7 @@ class Database:
     def _open(self) -> Store:
         store = Store(self._path)
         for name in ("before_cursor_execute", "commit"):
-            event.listen(store._engine, name, self._strike)
+            event.listen(store.database._writer, name, self._strike)
         return store
 
     def _strike(self, *_: object) -> None:
@@ -67,7 +66,7 @@ class Database:
             raise fault
 
 
-class DatabaseClient:
+class StoreClient:
     """A `Store`: a process's connections to the database.
 
     Attributes
@@ -76,7 +75,7 @@ class DatabaseClient:
         Claims that this process was granted, by shard.
     """
 
-    def __init__(self, database: Database, ledger: Ledger, chaos: Chaos, point: Point) -> None:
+    def __init__(self, database: SharedStore, ledger: Ledger, chaos: Chaos, point: Point) -> None:
         self._database = database
         self._ledger = ledger
         self._chaos = chaos
