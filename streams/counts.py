@@ -73,7 +73,7 @@ class Counts:
 
 
 class CountTable:
-    """The same counts as kernels keep them: see `engine.kernels.windows`.
+    """The same counts as kernels keep them: see `engine.kernels.ledger`.
 
     Attributes
     ----------
