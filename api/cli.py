@@ -12,7 +12,19 @@ from typing import Annotated
 
 import typer
 
-from api.commands import bench, demo, doctor, evaluate, init, keys, replay, serve, simulate
+from api.commands import (
+    bench,
+    dead,
+    demo,
+    doctor,
+    evaluate,
+    init,
+    keys,
+    replay,
+    serve,
+    simulate,
+    state,
+)
 from engine.errors import ConfigError, SlatestreamError
 
 __all__ = ["app", "main"]
@@ -33,6 +45,11 @@ app.command()(evaluate.evaluate)
 app.command()(replay.replay)
 app.command()(simulate.simulate)
 app.command()(bench.bench)
+app.command()(state.snapshot)
+app.command()(state.restore)
+app.command()(state.reset)
+app.command()(state.migrate)
+app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
 
 

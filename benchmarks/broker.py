@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from benchmarks.machine import KAFKA
 from benchmarks.traffic import Entry, Traffic
 from engine.errors import SlatestreamError
 from streams.events import encode_event
@@ -16,9 +17,9 @@ from streams.log.base import EVENTS, TOPICS
 from streams.log.kafka import KafkaConfig, KafkaLog
 from streams.log.kafka.clients import make_admin, wrapped
 
-__all__ = ["ADDRESS", "Topic", "address", "make_topic"]
+__all__ = ["ADVICE", "Topic", "address", "make_topic"]
 
-ADDRESS = "SLATESTREAM_BENCH_KAFKA"
+ADVICE = "no Kafka is named; start one with 'make kafka' and give --kafka localhost:9092"
 CHUNK = 5000  # records appended at once: the producer fills its batches
 
 
@@ -47,7 +48,7 @@ class Topic:
 
 def address() -> tuple[str, ...] | None:
     """Brokers to measure with, None when none is named."""
-    return tuple(filter(None, os.environ.get(ADDRESS, "").split(","))) or None
+    return tuple(filter(None, os.environ.get(KAFKA, "").split(","))) or None
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def _slate(number: int, item: int, rng: np.random.Generator) -> Entry:
         request_id=f"r-{number:08d}",
         recommender="linear" if linear else "diagonal",
         slate=(ShownItem(item_id=f"item-{item}", propensity=rng.random(), method="exact"),),
-        context=_numbers(rng) if linear else {"near": _shares(rng)},
+        context={**_numbers(rng)} if linear else {"near": _shares(rng)},
     )
     return event.request_id, encode_event(event)
 
@@ -92,7 +92,9 @@ def _numbers(rng: np.random.Generator) -> dict[str, float]:
 def _shares(rng: np.random.Generator) -> dict[str, float]:
     chosen = rng.choice(CLUSTERS, SHARES, replace=False)
     shares = rng.random(SHARES)
-    return {str(c): share for c, share in zip(chosen, (shares / shares.sum()).tolist(), strict=True)}
+    return {
+        str(c): share for c, share in zip(chosen, (shares / shares.sum()).tolist(), strict=True)
+    }
 
 
 def _feedback(number: int, item: int, clicked: bool) -> Entry:

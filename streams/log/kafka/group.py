@@ -137,7 +137,7 @@ class KafkaMembership:
     def _change(self, assigned: Shards, revoked: Shards, lost: Shards, release: Release) -> None:
         logger.info(
             "group %s: assigned %s, revoked %s, lost %s",
-            self._config.group_id,
+            self._config.group,
             assigned,
             revoked,
             lost,
@@ -158,7 +158,7 @@ class KafkaMembership:
                 self.rebalances += 1
 
     def _shut_out(self) -> Change:
-        name, group = self._config.instance_id, self._config.group_id
+        name, group = self._config.instance_id, self._config.group
         lost, self._owned = tuple(sorted(self._owned)), set()
         self._offsets.clear()
         if not lost:
@@ -227,7 +227,7 @@ class KafkaMembership:
         config = self._config
         consumer = make_consumer(
             config,
-            group_id=config.group_id,
+            group_id=config.group,
             group_instance_id=config.instance_id,
             session_timeout_ms=config.session_ms,
             heartbeat_interval_ms=config.heartbeat_ms,
@@ -255,9 +255,9 @@ class KafkaMembership:
 
     def _tell(self, trouble: str) -> None:
         if trouble and not self.trouble:
-            logger.warning("group %s: %s", self._config.group_id, trouble)
+            logger.warning("group %s: %s", self._config.group, trouble)
         if self.trouble and not trouble:
-            logger.warning("group %s is reached again", self._config.group_id)
+            logger.warning("group %s is reached again", self._config.group)
         self.trouble = trouble
 
     # ---- leaving -----------------------------------------------------------------------------
@@ -281,13 +281,13 @@ class KafkaMembership:
             admin = make_admin(self._config)
             try:
                 admin.remove_group_members(
-                    self._config.group_id,
+                    self._config.group,
                     [MemberToRemove(group_instance_id=self._config.instance_id)],
                 )
             finally:
                 admin.close()
         except Exception as error:
-            logger.warning("cannot leave group %s: %s", self._config.group_id, error)
+            logger.warning("cannot leave group %s: %s", self._config.group, error)
 
 
 def _log_commit(_: Any, outcome: Any) -> None:
