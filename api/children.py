@@ -17,7 +17,9 @@ from types import FrameType
 
 import pydantic
 
+from api.logs import LogFormat, start_logging, tell
 from api.settings import Settings
+from api.shared_metrics import share_metrics
 from engine.errors import ConfigError, SlatestreamError
 from streams.errors import RefusedError, UnfitTopicError
 
@@ -25,7 +27,6 @@ __all__ = [
     "EXIT_CONFIG",
     "receive_settings",
     "run_child",
-    "start_logging",
     "stop_on_signals",
     "watch_supervisor",
 ]
@@ -87,28 +88,25 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
         signal.signal(number, ignore)
 
 
-def run_child(name: str, work: Callable[[Settings, threading.Event], None]) -> int:
-    """Run a child process's work with its settings until told to stop; returns the exit code."""
-    start_logging(name)
+def run_child(work: Callable[[Settings, threading.Event], None]) -> int:
+    """Run a child process's work with its settings until told to stop; returns the exit code.
+
+    Its name is the first argument.
+    """
     stop = threading.Event()
     stop_on_signals(stop.set)
+    layout: LogFormat = "text"
     try:
         settings = receive_settings()
+        layout = settings.log_format
+        start_logging(sys.argv[1], layout)
+        share_metrics(sys.argv[1])
         watch_supervisor(stop.set)
         work(settings, stop)
     except (ConfigError, RefusedError, UnfitTopicError) as error:
-        sys.stderr.write(f"slatestream: {error}\n")
+        tell(error, layout, logging.ERROR)
         return EXIT_CONFIG
     except SlatestreamError as error:
         logger.error("stopped: %s", error)  # noqa: TRY400  (expected: no traceback)
         return 1
     return 0
-
-
-def start_logging(name: str) -> None:
-    """Log to standard error, a line an event."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s",
-    )

@@ -12,7 +12,19 @@ from typing import Annotated
 
 import typer
 
-from api.commands import bench, dead, demo, evaluate, init, keys, replay, serve, simulate, state
+from api.commands import (
+    bench,
+    dead,
+    demo,
+    doctor,
+    evaluate,
+    init,
+    keys,
+    replay,
+    serve,
+    simulate,
+    state,
+)
 from engine.errors import ConfigError, SlatestreamError
 
 __all__ = ["app", "main"]
@@ -27,6 +39,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(serve.serve)
 app.command()(init.init)
+app.command()(doctor.doctor)
 app.command()(evaluate.check)
 app.command()(evaluate.evaluate)
 app.command()(replay.replay)

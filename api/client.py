@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgspec
 
+from api.versions import format_version, merge_versions, parse_version
 from engine.errors import SlatestreamError
 
 __all__ = ["Client", "ClientError", "Reply"]
@@ -48,6 +50,11 @@ class Client:
         API key sent with every request.
 
     Not for several event loops at once.
+
+    Attributes
+    ----------
+    version
+        The least version that includes all events sent by `post_events`; "" before the first.
     """
 
     def __init__(self, host: str, port: int, *, key: str | None = None) -> None:
@@ -57,6 +64,7 @@ class Client:
         if key:
             self._head += f"Authorization: Bearer {key}\r\n"
         self._idle: list[tuple[float, _Connection]] = []
+        self.version = ""
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,6 +84,23 @@ class Client:
     async def post(self, path: str, value: Any) -> Reply:
         """POST a value as JSON; raises ``ClientError``."""
         return await self.send("POST", path, msgspec.json.encode(value))
+
+    async def post_events(self, events: Any) -> Reply:
+        """POST one event or a list of them, and note their version; raises ``ClientError``."""
+        reply = await self.post("/v1/events", events)
+        known = [text for text in (self.version, _version(reply)) if text]
+        if known:
+            self.version = format_version(merge_versions(map(parse_version, known)))
+        return reply
+
+    async def post_slate(self, request: Mapping[str, Any], *, own_writes: bool = False) -> Reply:
+        """POST a request for a slate; raises ``ClientError``.
+
+        With ``own_writes`` its learned state includes the events sent before by `post_events`;
+        the reply has status 409 when that takes the service too long.
+        """
+        asked = {"min_version": self.version} if own_writes and self.version else {}
+        return await self.post("/v1/slates", {**request, **asked})
 
     async def put(self, path: str, value: Any) -> Reply:
         """PUT a value as JSON; raises ``ClientError``."""
@@ -130,6 +155,10 @@ class Client:
 
     async def _connect(self) -> _Connection:
         return await asyncio.open_connection(self._host, self._port)
+
+
+def _version(reply: Reply) -> str:
+    return str(reply.json().get("version", "")) if reply.status in {202, 207} else ""
 
 
 async def _read_reply(reader: asyncio.StreamReader) -> tuple[Reply, bool]:

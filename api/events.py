@@ -12,6 +12,7 @@ import msgspec
 from api.decoding import decode
 from api.problems import Fault, Problem, ProblemError, problem_of
 from api.service import Service
+from api.versions import format_version, version_of
 from streams.errors import BadEventError
 from streams.events import (
     Activation,
@@ -26,7 +27,7 @@ from streams.events import (
     decode_event,
     encode_event,
 )
-from streams.log.base import CATALOGUE, EVENTS
+from streams.log.base import CATALOGUE, EVENTS, Place
 from streams.nesting import is_too_deep
 
 __all__ = ["EventsReply", "Refused", "take_events"]
@@ -45,10 +46,16 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventsReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a batch: taken now, known already, and (status 207) refused."""
+    """What became of a batch: taken now, known already, and (status 207) refused.
+
+    A view that includes ``version`` includes the batch's feedback, activations and impressions,
+    those known already among them; a slate asks for it as ``min_version``. Absent when there are
+    none.
+    """
 
     accepted: int
     duplicates: int
+    version: str = ""
     results: tuple[Refused, ...] = ()
 
 
@@ -93,6 +100,7 @@ async def take_events(
     refused: list[Refused] = []
     duplicates = 0
     seen: set[Hashable] = set()
+    places: list[Place] = []
     for index, value in enumerate(values):
         try:
             event = _check(value, now_ms, scope)
@@ -103,6 +111,8 @@ async def take_events(
             good.append(event)
         elif event.identity in seen or event.identity in service.events_seen:
             duplicates += 1
+            if event.identity not in seen:
+                places.append(service.events_seen[event.identity])
             service.metrics.events.labels(event.kind, "duplicate").inc()
         else:
             seen.add(event.identity)
@@ -110,21 +120,29 @@ async def take_events(
     service.metrics.events.labels("any", "refused").inc(len(refused))
     if refused and len(refused) == len(values):
         raise _none_good(refused, many=many)
-    await _log(service, good)
-    reply = EventsReply(accepted=len(good), duplicates=duplicates, results=tuple(refused))
+    places += await _log(service, good)
+    reply = EventsReply(
+        accepted=len(good),
+        duplicates=duplicates,
+        version=format_version(version_of(places)),
+        results=tuple(refused),
+    )
     return (207 if refused else 202), _ENCODER.encode(reply)
 
 
-async def _log(service: Service, good: list[_Good]) -> None:
+async def _log(service: Service, good: list[_Good]) -> list[Place]:
+    """Log events; returns where those of `EVENTS` stand."""
+    places: list[Place] = []
     for topic in (CATALOGUE, EVENTS):
         entries = [(event.key, event.value) for event in good if event.topic == topic]
-        if entries:
-            await service.append(topic, entries)
-    for event in good:  # acknowledged from here on
+        places = await service.append(topic, entries) if entries else []
+    # Acknowledged from here on.
+    for event, place in zip((each for each in good if each.topic == EVENTS), places, strict=True):
         if event.identity is not None:
-            service.events_seen.add(event.identity)
+            service.events_seen.add(event.identity, place)
     for kind, count in Counter(event.kind for event in good).items():
         service.metrics.events.labels(kind, "accepted").inc(count)
+    return places
 
 
 def _split(body: bytes, content_type: str) -> tuple[list[bytes], bool]:

@@ -7,6 +7,7 @@ import threading
 
 from api.backends import open_log, open_membership, open_store
 from api.children import run_child
+from api.learning_metrics import LearningWatch
 from api.settings import Settings
 from engine.warm_up import warm_up
 from streams.config import EngineConfig
@@ -19,7 +20,7 @@ __all__ = ["main"]
 
 def main() -> int:
     """Learn until told to stop; returns the exit code."""
-    return run_child("learner", _learn)
+    return run_child(_learn)
 
 
 def _learn(settings: Settings, stop: threading.Event) -> None:
@@ -34,10 +35,10 @@ def _learn(settings: Settings, stop: threading.Event) -> None:
             bytes_per_second=settings.commit_bytes_per_second,
         )
 
-        def make(_: str, partition: int) -> Learner:
-            return Learner(log, store, config, partition=partition)
+        def make(topic: str, partition: int) -> Learner:
+            return Learner(log, store, config, topic=topic, partition=partition)
 
-        Host(make, open_membership(settings, log), pace=pace).run(stop)
+        Host(make, open_membership(settings, log), pace=pace, watch=LearningWatch()).run(stop)
     finally:
         store.close()
         log.close()

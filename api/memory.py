@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from api.problems import ProblemError
 
 __all__ = ["RecentKeys", "RecentReplies"]
 
 MAX_BYTES = 64 << 20
+T = TypeVar("T")
 
 
 class _Reply(NamedTuple):
@@ -93,18 +94,21 @@ class RecentReplies:
             self._size -= len(oldest.body)
 
 
-class RecentKeys:
-    """A bounded set that forgets its oldest members first."""
+class RecentKeys(Generic[T]):
+    """A bounded map that forgets its oldest keys first."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._keys: OrderedDict[Hashable, None] = OrderedDict()
+        self._values: OrderedDict[Hashable, T] = OrderedDict()
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._keys
+        return key in self._values
 
-    def add(self, key: Hashable) -> None:
+    def __getitem__(self, key: Hashable) -> T:
+        return self._values[key]
+
+    def add(self, key: Hashable, value: T) -> None:
         """Remember a key."""
-        self._keys[key] = None
-        if len(self._keys) > self._capacity:
-            self._keys.popitem(last=False)
+        self._values[key] = value
+        if len(self._values) > self._capacity:
+            self._values.popitem(last=False)

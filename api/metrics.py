@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.shared_metrics import DELAY_BUCKETS, restarts_family, shared_registry
 from streams.log.base import EventLog, Place
 
-__all__ = ["LATENCY_BUCKETS", "Figures", "MeteredLog", "Metrics", "Reading", "TimedApp"]
+__all__ = ["LATENCY_BUCKETS", "Figures", "Gauged", "MeteredLog", "Metrics", "Reading", "TimedApp"]
 
 LATENCY_BUCKETS = (
     *(0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005),
@@ -24,7 +26,7 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
 class Metrics:
-    """Instruments of one API worker."""
+    """Instruments of one API worker, and the page of the whole host's."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -65,6 +67,19 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=self.registry,
         )
+        self.servable = Histogram(
+            "slatestream_event_to_servable_seconds",
+            "Time from an event's acknowledgement until slates are chosen with it, of up to 100 "
+            "events a second and worker",
+            buckets=DELAY_BUCKETS,
+            registry=self.registry,
+        )
+
+    def page(self, reading: Reading) -> bytes:
+        """Write the page: what all processes of the host counted, and a reading taken now."""
+        figures = CollectorRegistry()
+        figures.register(Figures(reading))
+        return generate_latest(shared_registry() or self.registry) + generate_latest(figures)
 
 
 class MeteredLog:
@@ -93,32 +108,32 @@ class MeteredLog:
         return places
 
 
-class Reading(NamedTuple):
-    """Gauges (value, meaning) by name; type -> fate -> records; restarts by process."""
+class Gauged(NamedTuple):
+    """A gauge's meaning and its value, or its values by partition."""
 
-    gauges: Mapping[str, tuple[float, str]]
+    meaning: str
+    value: float | Mapping[int, float]
+
+
+class Reading(NamedTuple):
+    """Gauges by name; type -> fate -> records; restarts by process."""
+
+    gauges: Mapping[str, Gauged]
     counts: Mapping[str, Mapping[str, int]]
     restarts: Mapping[str, int]
 
 
 class Figures(Collector):
-    """Figures read when they are asked for: the view's age and what it counted.
+    """Figures of a reading: the view's age and what it counted."""
 
-    Parameters
-    ----------
-    read
-        Takes the reading.
-    """
-
-    def __init__(self, read: Callable[[], Reading], registry: CollectorRegistry) -> None:
-        self._read = read
-        registry.register(self)
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
 
     def collect(self) -> Iterable[Metric]:
         """Yield the families, in a stable order."""
-        gauges, counts, restarts = self._read()
-        for name, (value, meaning) in sorted(gauges.items()):
-            yield GaugeMetricFamily(f"slatestream_{name}", meaning, value=value)
+        gauges, counts, restarts = self._reading
+        for name, (meaning, value) in sorted(gauges.items()):
+            yield _gauge(f"slatestream_{name}", meaning, value)
         fates = GaugeMetricFamily(
             "slatestream_events",
             "Records the learner consumed, by type and fate, as of the current view",
@@ -128,12 +143,16 @@ class Figures(Collector):
             for fate, count in by_fate.items():
                 fates.add_metric([kind, fate], count)
         yield fates
-        restarted = CounterMetricFamily(
-            "slatestream_process_restarts", "Processes started again", labels=["process"]
-        )
-        for process, count in sorted(restarts.items()):
-            restarted.add_metric([process], count)
-        yield restarted
+        yield restarts_family(restarts)
+
+
+def _gauge(name: str, meaning: str, value: float | Mapping[int, float]) -> Metric:
+    if not isinstance(value, Mapping):
+        return GaugeMetricFamily(name, meaning, value=value)
+    family = GaugeMetricFamily(name, meaning, labels=["partition"])
+    for partition, each in sorted(value.items()):
+        family.add_metric([str(partition)], each)
+    return family
 
 
 class TimedApp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Mapping
 
 import msgspec
 
@@ -11,7 +12,6 @@ from api.problems import ProblemError
 from api.service import Service
 from streams.errors import BadItemError
 from streams.events import Features
-from streams.log.base import EVENTS
 
 __all__ = ["ItemBelief", "ModelReply", "PolicyReply", "item_belief", "model"]
 
@@ -51,11 +51,19 @@ class Conservation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelReply(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model is served: the view and how much of the log it includes."""
+    """Which model is served: the view and how much of the log it includes.
+
+    Of each partition the view includes the events before ``offsets``, the newest of them stamped
+    ``clocks`` (ms) by the log, which reaches to ``ends``; ``end`` is their sum. ``version`` is the
+    view's as ``min_version`` takes it.
+    """
 
     release: str
     view: int
+    version: str
     offsets: dict[str, int]
+    clocks: dict[str, int]
+    ends: dict[str, int]
     end: int
     catalogue_version: int
     policies: tuple[PolicyReply, ...]
@@ -101,8 +109,8 @@ def item_belief(service: Service, name: str, item_id: str, context: str) -> Item
     return ItemBelief(policy=name, item_id=item_id, view=view.version, **figures)
 
 
-def model(service: Service) -> ModelReply:
-    """Describe what is served now."""
+def model(service: Service, ends: Mapping[int, int]) -> ModelReply:
+    """Describe what is served now; ``ends`` are the log's offsets by partition."""
     view = service.view()
     ranker = service.ranker
     policies = tuple(
@@ -119,8 +127,11 @@ def model(service: Service) -> ModelReply:
     return ModelReply(
         release=importlib.metadata.version("slatestream"),
         view=view.version if view else 0,
-        offsets={str(part): offset for part, offset in view.offsets.items()} if view else {},
-        end=service.log.end(EVENTS),
+        version=service.version,
+        offsets=_by_partition(view.offsets if view else {}),
+        clocks=_by_partition(view.clocks if view else {}),
+        ends=_by_partition(ends),
+        end=sum(ends.values()),
         catalogue_version=service.catalogue.version,
         policies=policies,
         recommenders={name: each.policy for name, each in service.config.recommenders.items()},
@@ -129,3 +140,7 @@ def model(service: Service) -> ModelReply:
             counts=view.counts.to_dict() if view else {},
         ),
     )
+
+
+def _by_partition(values: Mapping[int, int]) -> dict[str, int]:
+    return {str(partition): value for partition, value in sorted(values.items())}

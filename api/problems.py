@@ -58,6 +58,11 @@ KINDS: Mapping[str, Kind] = {
     "request-id-reused": Kind(
         409, "Request id was used with another body", "Repeat the same body, or use a new id."
     ),
+    "view-behind": Kind(
+        409,
+        "Version is not served yet",
+        "Learned state does not include min_version yet; ask again after Retry-After seconds.",
+    ),
     "body-too-large": Kind(413, "Body is too large", "Split it; max_body_bytes is the limit."),
     "unsupported-media-type": Kind(
         415, "Content type not supported", "Send application/json, or application/x-ndjson."

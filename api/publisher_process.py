@@ -8,6 +8,7 @@ import threading
 
 from api.backends import open_store
 from api.children import run_child
+from api.learning_metrics import PublishingWatch
 from api.settings import Settings
 from engine.warm_up import warm_up
 from streams.config import EngineConfig
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> int:
     """Publish until told to stop; returns the exit code."""
-    return run_child("views", _publish)
+    return run_child(_publish)
 
 
 def _publish(settings: Settings, stop: threading.Event) -> None:
@@ -31,7 +32,7 @@ def _publish(settings: Settings, stop: threading.Event) -> None:
     try:
         for name, policy in config.policies.items():
             warm_up(policy.build(name))
-        Publisher(store, views, config).run(stop)
+        Publisher(store, views, config, watch=PublishingWatch()).run(stop)
     finally:
         store.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -174,7 +174,7 @@ def _add_model(app: FastAPI, service: Service) -> None:
     async def get_model(request: Request) -> Response:
         """Return which policies are served, and how much of the log they have learned."""
         del request
-        return reply_json(policies.model(service))
+        return reply_json(policies.model(service, await service.ends()))
 
     add_route(
         app,
@@ -229,12 +229,9 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         return reply_json(health, status)
 
     async def metrics(request: Request) -> Response:
-        """Return the metrics in Prometheus' text format."""
+        """Return the metrics of all processes of this host in Prometheus' text format."""
         del request
-        return Response(
-            generate_latest(service.metrics.registry),
-            headers={"content-type": CONTENT_TYPE_LATEST},
-        )
+        return Response(await service.page(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def home(request: Request) -> Response:
         """Show a page of live figures."""

@@ -8,21 +8,22 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from api.auth import Keyring
 from api.backends import open_log
 from api.memory import RecentKeys, RecentReplies
-from api.metrics import Figures, MeteredLog, Metrics, Reading
+from api.metrics import Gauged, MeteredLog, Metrics, Reading
 from api.problems import ProblemError
 from api.ranking import Ranker
 from api.settings import Settings
 from api.supervisor import STATUS_FILE
+from api.versions import Followers, format_version
 from streams.catalogue import Catalogue
 from streams.config import EngineConfig
 from streams.errors import LogError, StoreError
 from streams.log.appender import Appender
-from streams.log.base import CATALOGUE, Place
+from streams.log.base import CATALOGUE, EVENTS, Place
 from streams.views import View, ViewReader
 
 __all__ = ["Service"]
@@ -39,6 +40,11 @@ class Service:
     ----------
     first_view
         Views from this on were published since the service started: its state is restored.
+
+    Attributes
+    ----------
+    version
+        What the view that `view` returned last includes, as text.
 
     Raises
     ------
@@ -58,13 +64,18 @@ class Service:
         self.appender = Appender(MeteredLog(self.log, self.metrics))
         self.catalogue = Catalogue(self.log)
         self.views = ViewReader(settings.data_dir)
+        self.followers = Followers(
+            lambda: view.offsets if (view := self.view()) else None, self.metrics.servable.observe
+        )
         self._last_view: View | None = None
+        self._view_failing = False
         self._view_since = time.monotonic()
+        self.version = ""
         self.replies = RecentReplies(settings.remember_requests)
-        self.events_seen = RecentKeys(settings.remember_events)
-        Figures(self._figures, self.metrics.registry)
+        self.events_seen: RecentKeys[Place] = RecentKeys(settings.remember_events)
         self._ranker: Ranker | None = None
         self._log_failing = False
+        self._partitions = 0  # not asked for yet
         self._refresher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -79,6 +90,7 @@ class Service:
             self._refresher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._refresher
+        await self.followers.close()
         await asyncio.to_thread(self.appender.close)
         self.log.close()
 
@@ -97,11 +109,15 @@ class Service:
         try:
             view = self.views.current()
         except StoreError as error:
-            logger.warning("%s", error)
+            if not self._view_failing:
+                logger.warning("%s", error)
+            self._view_failing = True
             return self._last_view
+        self._view_failing = False
         if view is not self._last_view:
             self._last_view = view
             self._view_since = time.monotonic()
+            self.version = format_version(view.offsets) if view else ""
         return view
 
     @property
@@ -118,11 +134,13 @@ class Service:
             places = await asyncio.wrap_future(self.appender.submit_many(topic, entries))
         except LogError as error:
             if not self._log_failing:
-                logger.warning("records are refused: %s", error)
+                logger.warning("records are refused: %s", error, extra={"topic": topic})
             self._log_failing = True
             raise
         self._log_failing = False
-        if topic == CATALOGUE:
+        if topic == EVENTS:
+            self.followers.acknowledged(places)
+        elif topic == CATALOGUE:
             with contextlib.suppress(LogError):  # committed; the next refresh will read it
                 self.catalogue.refresh()
         return places
@@ -145,26 +163,65 @@ class Service:
             except Exception:
                 logger.exception("catalogue cannot be refreshed; trying again")
 
-    def _figures(self) -> Reading:
+    async def partitions(self) -> int:
+        """Return how many partitions events have; raises ``LogError``."""
+        return self._partitions or await asyncio.to_thread(self._count_partitions)
+
+    async def ends(self) -> dict[int, int]:
+        """Offset of the next event by partition; raises ``LogError``."""
+        return await asyncio.to_thread(self._ends)  # a broker may take its time
+
+    async def page(self) -> bytes:
+        """Return the page of metrics."""
+        ends: dict[int, int] | None = None
+        with contextlib.suppress(LogError):  # the page says so by what it lacks
+            ends = await self.ends()
+        reading = Reading(self._gauges(self.view(), ends), self._counts(), self._restarts())
+        return await asyncio.to_thread(self.metrics.page, reading)
+
+    def _ends(self) -> dict[int, int]:
+        return {part: self.log.end(EVENTS, part) for part in range(self._count_partitions())}
+
+    def _count_partitions(self) -> int:
+        if not self._partitions:
+            self._partitions = self.log.partitions(EVENTS)
+        return self._partitions
+
+    def _counts(self) -> dict[str, dict[str, int]]:
         view = self.view()
-        gauges: dict[str, tuple[float, str]] = {
-            "ready": (float(not self.missing), "1 when slates are chosen by the policies"),
-            "append_waiting": (self.appender.waiting, "Records submitted and not yet appended"),
-            "catalogue_version": (self.catalogue.version, "Catalogue records folded in"),
+        return view.counts.to_dict() if view else {}
+
+    def _gauges(self, view: View | None, ends: Mapping[int, int] | None) -> dict[str, Gauged]:
+        ready = float(not self.missing)
+        gauges = {
+            "ready": Gauged("1 when slates are chosen by the policies", ready),
+            "append_waiting": Gauged(
+                "Records submitted and not yet appended", self.appender.waiting
+            ),
+            "catalogue_version": Gauged("Catalogue records folded in", self.catalogue.version),
         }
         if view is None:
-            return Reading(gauges, {}, self._restarts())
-        gauges["view_version"] = (view.version, "Number of the view served from")
-        gauges["view_age_seconds"] = (
-            time.monotonic() - self._view_since,
-            "Time since this worker took up the view",
+            return gauges
+        age = time.monotonic() - self._view_since
+        gauges["view_version"] = Gauged("Number of the view served from", view.version)
+        gauges["view_age_seconds"] = Gauged("Time since this worker took up the view", age)
+        gauges["view_offset"] = Gauged("Events the view includes", sum(view.offsets.values()))
+        gauges["view_partition_offset"] = Gauged(
+            "Offset of a partition up to which the view includes it", view.offsets
         )
-        gauges["view_offset"] = (sum(view.offsets.values()), "Events the view includes")
-        gauges["view_lag_events"] = (
-            self.log.end("events") - sum(view.offsets.values()),
-            "Events in the log that the view does not include yet",
+        gauges["view_partition_timestamp_seconds"] = Gauged(
+            "The log's stamp of the newest event of a partition that the view includes; Unix time",
+            {part: clock / 1000 for part, clock in view.clocks.items()},
         )
-        return Reading(gauges, view.counts.to_dict(), self._restarts())
+        if ends is not None:
+            lags = {part: max(end - view.offsets.get(part, 0), 0) for part, end in ends.items()}
+            gauges["view_lag_events"] = Gauged(
+                "Events in the log that the view does not include yet", sum(lags.values())
+            )
+            gauges["view_partition_lag_events"] = Gauged(
+                "Events of a partition in the log that the view does not include yet", lags
+            )
+        return gauges
 
     def _restarts(self) -> dict[str, int]:
         try:

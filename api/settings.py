@@ -95,6 +95,8 @@ class Settings(BaseSettings):
     commit_interval_ms: int = Field(default=500, ge=1, le=60_000)
     commit_bytes_per_second: float = Field(default=8e6, ge=1e3, le=1e12)
     max_wait_ms: int = Field(default=2000, ge=0, le=60_000)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    log_format: Literal["text", "json"] = "text"
     max_body_bytes: int = Field(default=1_048_576, ge=1024, le=1 << 30)
     remember_requests: int = Field(default=10_000, ge=0, le=10_000_000)
     remember_events: int = Field(default=100_000, ge=0, le=10_000_000)

@@ -15,6 +15,7 @@ from api.decoding import decode
 from api.problems import ProblemError
 from api.ranking import Ranked, Ranker, Reason
 from api.service import Service
+from api.versions import MAX_LENGTH, PATTERN, parse_version
 from streams.catalogue import CandidateSet
 from streams.errors import BadItemError, UnknownPoolError
 from streams.events import Features, Id, Impression, ShownItem, encode_event
@@ -41,7 +42,8 @@ class SlateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     repeating it with the same body repeats the reply without logging it again, as long as the
     API worker that answered it lives and remembers it (``remember_requests``); later the reply
     may be another slate, of which the learner takes the first alone.
-    ``dry_run`` logs nothing.
+    ``dry_run`` logs nothing. ``min_version``, the ``version`` of an earlier reply, asks for learned
+    state that includes it: the slate waits for that (``max_wait_ms``), then is refused with 409.
     """
 
     k: Annotated[int, Meta(ge=1, le=MAX_K)]
@@ -54,6 +56,7 @@ class SlateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pins: Annotated[dict[SlotNumber, Id], Meta(max_length=MAX_K)] = {}
     request_id: Id | None = None
     dry_run: bool = False
+    min_version: Annotated[str, Meta(pattern=PATTERN, max_length=MAX_LENGTH)] | None = None
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,13 +79,14 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SlateReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A slate, and what chose it."""
+    """A slate, and what chose it; ``version`` is how much of the log that had learned."""
 
     request_id: str
     recommender: str
     policy: str
     policy_hash: str
     view: int
+    version: str
     slate: tuple[Slot, ...]
     fallback: str | None
     missing_ids: tuple[str, ...]
@@ -119,6 +123,8 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
             f"known are {', '.join(service.config.recommenders)}",
             pointer="/recommender",
         )
+    if request.min_version is not None:
+        await _reach(service, request.min_version)
     now_ms = service.log.now_ms()
     found = _find_candidates(service, request, now_ms)
     pins = {_slot(slot): item_id for slot, item_id in request.pins.items()}
@@ -126,9 +132,10 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
         _check_pins(pins, request.k, found)
     context = _context(service, request)
     again = None if request.exclude else request.pool
+    view, version = service.view(), service.version
     try:
         ranked = service.ranker.rank(
-            service.view(),
+            view,
             recommender.policy,
             context=context,
             ids=found.ids,
@@ -164,7 +171,31 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
         )
         await service.append(EVENTS, [(request_id, encode_event(impression))])
         _count(service, request.recommender, ranked)
-    return _ENCODER.encode(_reply(request, request_id, found, ranked))
+    return _ENCODER.encode(_reply(request, request_id, found, ranked, version))
+
+
+async def _reach(service: Service, text: str) -> None:
+    """Wait until a version is served; raises ``ProblemError``, and ``LogError``."""
+    version = parse_version(text)
+    partitions = await service.partitions()
+    if max(version) >= partitions:
+        raise ProblemError(
+            "bad-request",
+            f"min_version names partition {max(version)} and events have {partitions}, from 0; "
+            "give the version of a reply of this service",
+            pointer="/min_version",
+            code="version",
+        )
+    wait_ms = service.settings.max_wait_ms
+    if not await service.followers.until(version, wait_ms / 1000):
+        view = service.view()
+        served = f"view {view.version} includes {service.version}" if view else "no view is there"
+        raise ProblemError(
+            "view-behind",
+            f"after {wait_ms} ms {served}, not all of min_version; ask again",
+            pointer="/min_version",
+            retry_after=1,
+        )
 
 
 def _find_candidates(service: Service, request: SlateRequest, now_ms: int) -> CandidateSet:
@@ -265,7 +296,7 @@ def _count(service: Service, recommender: str, ranked: Ranked) -> None:
 
 
 def _reply(
-    request: SlateRequest, request_id: str, found: CandidateSet, ranked: Ranked
+    request: SlateRequest, request_id: str, found: CandidateSet, ranked: Ranked, version: str
 ) -> SlateReply:
     slots = tuple(
         Slot(
@@ -286,6 +317,7 @@ def _reply(
         policy=ranked.policy,
         policy_hash=ranked.policy_hash,
         view=ranked.view,
+        version=version,
         slate=slots,
         fallback=ranked.fallback,
         missing_ids=found.missing,

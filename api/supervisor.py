@@ -16,13 +16,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
 from api.children import EXIT_CONFIG
 from api.settings import Settings
+from api.shared_metrics import (
+    VARIABLE,
+    forget_gauges,
+    make_room,
+    restarts_family,
+    shared_registry,
+)
 from engine.errors import ConfigError
 from streams.heads import published_views
 
@@ -116,7 +127,8 @@ class Child:
                 self.command, stdin=subprocess.PIPE, pass_fds=self.fds, env=dict(environment)
             )
         except OSError as error:  # no memory, no file descriptors: both may pass
-            logger.warning("%s cannot be started: %s; trying again", self.name, error)
+            told = {"child": self.name}
+            logger.warning("%s cannot be started: %s; trying again", self.name, error, extra=told)
             self._back_off()
             return
         pipe = self.process.stdin
@@ -165,6 +177,14 @@ class Child:
         self.process = None
 
 
+class _Restarts(Collector):
+    def __init__(self, children: Sequence[Child]) -> None:
+        self._children = children
+
+    def collect(self) -> Iterable[Metric]:
+        yield restarts_family({child.name: child.restarts for child in self._children})
+
+
 class Supervisor:
     """Runs the service's processes.
 
@@ -184,19 +204,30 @@ class Supervisor:
         self.settings = settings
         self.address: tuple[str, int] = ("", 0)
         run = [sys.executable, "-P", "-m"]  # -P: a folder named api where we stand is not ours
-        children = [Child("learner", [*run, "api.learner_process"])] if learns else []
+        children = [Child("learner", [*run, "api.learner_process", "learner"])] if learns else []
         if listener is not None:
             self.address = listener.getsockname()[:2]
             first_view = published_views(settings.data_dir) + 1  # older ones: of an earlier run
-            children.append(Child("views", [*run, "api.publisher_process"]))
+            children.append(Child("views", [*run, "api.publisher_process", "views"]))
             fd = listener.fileno()
             for number in range(1, settings.workers + 1):
                 name = "api" if number == 1 else f"api-{number}"
-                children.append(Child(name, [*run, "api.worker", str(fd), str(first_view)], [fd]))
+                command = [*run, "api.worker", name, str(fd), str(first_view)]
+                children.append(Child(name, command, [fd]))
         self.children = tuple(children)
         self._stopping = False
         self._settings_line = settings.model_dump_json().encode() + b"\n"
         self._environment = os.environ | dict.fromkeys(SINGLE_THREAD, "1")
+        self._environment.pop(VARIABLE, None)
+        self.metrics = make_room(settings.data_dir, [child.name for child in children])
+        if self.metrics is not None:
+            self._environment[VARIABLE] = str(self.metrics)
+
+    def registry(self) -> CollectorRegistry:
+        """Registry of the metrics of all children, and how often they were started again."""
+        registry = (shared_registry(self.metrics) if self.metrics else None) or CollectorRegistry()
+        registry.register(_Restarts(self.children))
+        return registry
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; returns the exit code."""
@@ -223,7 +254,14 @@ class Supervisor:
                     return EXIT_CONFIG
                 changed = True
                 child.restarts += 1
-                logger.warning("%s ended with code %d: starting it again", child.name, code)
+                logger.warning(
+                    "%s ended with code %d: starting it again",
+                    child.name,
+                    code,
+                    extra={"child": child.name, "code": code, "restarts": child.restarts},
+                )
+            if code is not None and self.metrics is not None:
+                forget_gauges(self.metrics, child.name)
             if child.due and not self._stopping:
                 changed = True
                 child.start(self._settings_line, self._environment)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 
 import uvicorn
 
 from api.app import make_app
-from api.children import EXIT_CONFIG, receive_settings, start_logging, watch_supervisor
+from api.children import EXIT_CONFIG, receive_settings, watch_supervisor
+from api.logs import LogFormat, start_logging, tell
 from api.service import Service
+from api.shared_metrics import share_metrics
 from engine.errors import ConfigError
 
 __all__ = ["main"]
@@ -20,12 +23,16 @@ KEEP_ALIVE_SECONDS = 75  # longer than load balancers wait, so that they hang up
 
 def main() -> int:
     """Serve until told to stop; returns the exit code."""
-    start_logging("api")
+    name, listening, first_view = sys.argv[1:]
+    layout: LogFormat = "text"
     try:
         settings = receive_settings()
-        service = Service(settings, first_view=int(sys.argv[2]))
+        layout = settings.log_format
+        start_logging(name, layout)
+        share_metrics(name)
+        service = Service(settings, first_view=int(first_view))
     except ConfigError as error:
-        sys.stderr.write(f"slatestream: {error}\n")
+        tell(error, layout, logging.ERROR)
         return EXIT_CONFIG
     config = uvicorn.Config(
         make_app(service),
@@ -45,7 +52,7 @@ def main() -> int:
         server.should_exit = True
 
     watch_supervisor(stop)
-    listener = socket.socket(fileno=int(sys.argv[1]))
+    listener = socket.socket(fileno=int(listening))
     server.run(sockets=[listener])
     return 0 if server.started else 1
 

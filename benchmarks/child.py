@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from benchmarks.contest import Row, Skipped
+from benchmarks.contest import Contest, Figure, Row, Skipped
 from benchmarks.machine import Machine, describe, pin
 from benchmarks.measure import measure
 
@@ -24,6 +24,7 @@ class Told(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     machine: Machine | None = None
     row: Row | None = None
+    figure: Figure | None = None
     skipped: Skipped | None = None
 
 
@@ -33,9 +34,20 @@ def main(name: str, rounds: int, seconds: float, quick: bool, tell: Callable[[To
     from benchmarks.workloads import WORKLOADS  # noqa: PLC0415  (loads numba)
 
     tell(Told(machine=describe(pinned)))
-    for contest in WORKLOADS[name].contests(quick):
-        for found in measure(name, contest, rounds=rounds, seconds=seconds):
-            tell(Told(row=found) if isinstance(found, Row) else Told(skipped=found))
+    for each in WORKLOADS[name].contests(quick):
+        if isinstance(each, Figure):
+            tell(Told(figure=each))
+        elif isinstance(each, Skipped):
+            tell(Told(skipped=each))
+        else:
+            _compete(name, each, rounds, seconds, tell)
+
+
+def _compete(
+    name: str, contest: Contest, rounds: int, seconds: float, tell: Callable[[Told], None]
+) -> None:
+    for found in measure(name, contest, rounds=rounds, seconds=seconds):
+        tell(Told(row=found) if isinstance(found, Row) else Told(skipped=found))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Absent", "Contender", "Contest", "Point", "Row", "Skipped", "Workload", "absent"]
+__all__ = [
+    "Absent",
+    "Contender",
+    "Contest",
+    "Figure",
+    "Point",
+    "Row",
+    "Skipped",
+    "Workload",
+    "absent",
+]
 
 Clock = Literal["cpu", "wall"]
 Mode = Literal["batched", "per-call"]
@@ -66,10 +76,25 @@ class Contest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A name users ask for, and its contests; ``quick`` makes them as small as they can be."""
+    """A name users ask for, and its contests; ``quick`` makes them as small as they can be.
+
+    Figures without a peer, and reasons why there are none, may stand among them.
+    """
 
     about: str
-    contests: Callable[[bool], Iterator[Contest]]
+    contests: Callable[[bool], Iterator[Contest | Figure | Skipped]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """What was measured without a peer beside it."""
+
+    workload: str
+    params: str
+    what: str
+    value: float
+    unit: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

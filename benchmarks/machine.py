@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Machine", "child_environment", "describe", "pin", "spare_cores"]
+__all__ = ["KAFKA", "Machine", "child_environment", "describe", "pin", "spare_cores"]
+
+KAFKA = "BENCH_KAFKA"
+"""Environment variable of the brokers that may be used."""
 
 THREADS = (
     "OPENBLAS_NUM_THREADS",
@@ -32,6 +35,9 @@ PACKAGES = (
     "river",
     "contextualbandits",
     "redis",
+    "kafka-python",
+    "confluent-kafka",
+    "msgspec",
 )
 
 

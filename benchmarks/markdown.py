@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from benchmarks.contest import Row, Skipped
+from benchmarks.contest import Figure, Row, Skipped
 from benchmarks.machine import Machine
 from benchmarks.run import NAMES, Report
 from engine.errors import ConfigError
@@ -63,8 +63,10 @@ def tables(report: Report) -> dict[str, str]:
     for name in NAMES:
         rows = [row for row in report.rows if row.workload == name]
         skipped = [each for each in report.skipped if each.workload == name]
-        if name != CHARTS and (rows or skipped):
-            found[name] = "\n\n".join(filter(None, (_table(rows), _missing(skipped))))
+        figures = [each for each in report.figures if each.workload == name]
+        parts = _table(rows), _figures(figures), _missing(skipped)
+        if name != CHARTS and any(parts):
+            found[name] = "\n\n".join(filter(None, parts))
     return found
 
 
@@ -101,6 +103,19 @@ def _table(rows: Sequence[Row]) -> str:
             ratio = f"**{_ratio(row.ratio)}** ({_ratio(row.min)} to {_ratio(row.max)})"
             lines.append(f"| {head} | {row.peer}{note} | {rates} | {ratio} |")
             head = " | "
+    return "\n".join(lines)
+
+
+def _figures(figures: Sequence[Figure]) -> str:
+    if not figures:
+        return ""
+    lines = ["| what | | figure |", "|---|---|---|"]
+    for params, group in groupby(figures, key=lambda each: each.params):
+        head = params
+        for each in group:
+            note = f" ({each.note})" if each.note else ""
+            lines.append(f"| {head} | {each.what}{note} | **{_rate(each.value)} {each.unit}** |")
+            head = ""
     return "\n".join(lines)
 
 

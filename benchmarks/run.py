@@ -13,14 +13,14 @@ from typing import IO
 import msgspec
 
 from benchmarks.child import Told
-from benchmarks.contest import Row, Skipped
-from benchmarks.machine import Machine, child_environment
+from benchmarks.contest import Figure, Row, Skipped
+from benchmarks.machine import KAFKA, Machine, child_environment
 from benchmarks.measure import SECONDS
 from engine.errors import ConfigError, SlatestreamError, suggest
 
 __all__ = ["NAMES", "Report", "check_names", "run"]
 
-NAMES = ("update", "rank", "slate", "replay", "edges", "diagonal", "curves")
+NAMES = ("update", "rank", "slate", "replay", "edges", "diagonal", "curves", "stream")
 """Of the workloads, in the order in which they run; known without loading compiled code."""
 
 
@@ -41,6 +41,7 @@ class Report:
 
     machine: Machine
     rows: list[Row]
+    figures: list[Figure]
     skipped: list[Skipped]
 
 
@@ -49,6 +50,7 @@ def run(
     *,
     rounds: int = 5,
     quick: bool = False,
+    kafka: str | None = None,
     progress: Callable[[int, int | None], None] = lambda _done, _total: None,
 ) -> Report:
     """Measure workloads, all when none is named.
@@ -59,8 +61,10 @@ def run(
         Of which the median is told.
     quick
         Smallest sizes and one call a round: shows that it runs, not how fast.
+    kafka
+        Brokers that ``stream`` makes topics of its own on, ``host:port`` with commas between.
     progress
-        Called with the number of rows so far.
+        Called with the number of rows and figures so far.
 
     Raises
     ------
@@ -74,6 +78,7 @@ def run(
         raise ConfigError(f"rounds is {rounds}; give 1 or more, 5 or more for figures to keep")
     machine: Machine | None = None
     rows: list[Row] = []
+    figures: list[Figure] = []
     skipped: list[Skipped] = []
     for name in chosen:
 
@@ -81,24 +86,26 @@ def run(
             nonlocal machine
             machine = told.machine or machine
             rows.extend([told.row] if told.row else [])
+            figures.extend([told.figure] if told.figure else [])
             skipped.extend([told.skipped] if told.skipped else [])
-            progress(len(rows), None)
+            progress(len(rows) + len(figures), None)
 
-        _measure(name, rounds, quick, take)
+        _measure([name, str(rounds)], quick, kafka, take)
     if machine is None:
         raise SlatestreamError("the measuring process told nothing; run it again")
-    return Report(machine=machine, rows=rows, skipped=skipped)
+    return Report(machine=machine, rows=rows, figures=figures, skipped=skipped)
 
 
-def _measure(name: str, rounds: int, quick: bool, take: Callable[[Told], None]) -> None:
-    size = "quick" if quick else "full"
-    seconds = 0.0 if quick else SECONDS
-    command = [sys.executable, "-P", "-m", "benchmarks.child", name, str(rounds), str(seconds)]
+def _measure(
+    what: Sequence[str], quick: bool, kafka: str | None, take: Callable[[Told], None]
+) -> None:
+    size = [str(0.0 if quick else SECONDS), "quick" if quick else "full"]
+    command = [sys.executable, "-P", "-m", "benchmarks.child", *what, *size]
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(  # noqa: S603
-            [*command, size],
-            env=child_environment(os.environ),
+            command,
+            env=child_environment(os.environ | ({KAFKA: kafka} if kafka else {})),
             stdout=subprocess.PIPE,
             stderr=errors,
         ) as child,
@@ -112,7 +119,7 @@ def _measure(name: str, rounds: int, quick: bool, take: Callable[[Told], None]) 
             raise
         if child.wait():
             raise SlatestreamError(
-                f"workload {name!r}: the measuring process ended with {child.returncode}: "
+                f"workload {what[0]!r}: the measuring process ended with {child.returncode}: "
                 f"{_last_line(errors)}"
             )
 

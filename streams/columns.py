@@ -7,7 +7,7 @@ A stretch of records becomes one struct of arrays. Texts are not copied: a colum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,6 +192,12 @@ class EventColumns(NamedTuple):
     def n(self) -> int:
         """How many records there are."""
         return len(self.offset)
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The columns, in order, without what is kept by record."""
+        arrays: tuple[NDArray[Any], ...] = self[:-3]
+        return arrays
 
     def value(self, record: int) -> bytes:
         """Bytes of a record's value."""

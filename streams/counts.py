@@ -33,9 +33,9 @@ class Counts:
     def __repr__(self) -> str:
         return f"Counts({self.by_type})"
 
-    def consume(self, kind: str) -> None:
-        """Count a record read from the log."""
-        self._of(kind)["consumed"] += 1
+    def consume(self, kind: str, n: int = 1) -> None:
+        """Count ``n`` records read from the log."""
+        self._of(kind)["consumed"] += n
 
     def hold(self, kind: str) -> None:
         """Count a record whose fate is not decided yet."""
@@ -73,7 +73,7 @@ class Counts:
 
 
 class CountTable:
-    """The same counts as kernels keep them: see `engine.kernels.windows`.
+    """The same counts as kernels keep them: see `engine.kernels.ledger`.
 
     Attributes
     ----------

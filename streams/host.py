@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from streams.errors import FencedError, LogError, RefusedError, StoreError, UnfitTopicError
 from streams.learner import Learner
 from streams.membership import Membership, Shards
+from streams.requests import DeadLetter
 
 __all__ = ["Host", "Pace", "Watch"]
 
@@ -19,6 +21,7 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 0.02
 RETRY_SECONDS = 1.0
 CHECK_SECONDS = 5.0  # how often a shard without news is looked at: it may have been put back
+LOOK_SECONDS = 1.0  # between two looks of a watch at the whole host
 STEP = 5000  # records a learner takes at a turn
 
 Key = tuple[str, int]
@@ -49,14 +52,28 @@ class Pace:
 class Watch:
     """Told what a host does, to count and time it; this one does nothing with it."""
 
-    def committed(self, shard: Key, size: int, seconds: float) -> None:
-        """Note a commit of ``size`` bytes of state."""
+    def recovered(self, shard: Key, seconds: float) -> None:
+        """Note a shard taken over."""
+
+    def learned(self, shard: Key, records: int) -> None:
+        """Note records learned from."""
+
+    def ticked(self, shard: Key) -> None:
+        """Note a tick appended."""
+
+    def committed(
+        self, shard: Key, size: int, seconds: float, dead: Sequence[DeadLetter] = ()
+    ) -> None:
+        """Note a commit of ``size`` bytes of state, and the dead letters in it."""
 
     def fenced(self, shard: Key) -> None:
         """Note a commit that was refused because another process owns the shard."""
 
-    def recovered(self, shard: Key, seconds: float) -> None:
-        """Note a shard taken over."""
+    def dropped(self, shard: Key) -> None:
+        """Note a shard that is not learned here any more."""
+
+    def looked(self, host: Host) -> None:
+        """Look at all shards, about once a second. Raises nothing."""
 
 
 class _Owned:
@@ -101,6 +118,7 @@ class Host:
         self._watch = watch or Watch()
         self._clock = clock
         self.owned: dict[Key, _Owned] = {}
+        self._look_at = 0.0
         self._claims: dict[Key, float] = {}  # when to take over what is assigned and not owned
 
     @property
@@ -147,6 +165,9 @@ class Host:
         for key, owned in list(self.owned.items()):
             if self._clock() >= owned.retry_at:
                 busy |= self._attempt(key, owned)
+        if self._clock() >= self._look_at:
+            self._look_at = self._clock() + LOOK_SECONDS
+            self._watch.looked(self)
         return busy
 
     def _take(self, key: Key) -> None:
@@ -157,17 +178,24 @@ class Host:
         except (RefusedError, UnfitTopicError):
             raise
         except (LogError, StoreError) as error:
-            logger.warning("%s-%d cannot be taken over: %s; trying again", *key, error)
+            logger.warning(
+                "%s-%d cannot be taken over: %s; trying again", *key, error, extra=_ids(key)
+            )
             self._claims[key] = self._clock() + RETRY_SECONDS
             return
         del self._claims[key]
         self.owned[key] = _Owned(learner, start)
         self._watch.recovered(key, self._clock() - start)
-        logger.info("%s-%d restored up to offset %d", *key, learner.next_offset)
+        logger.info(
+            "%s-%d restored up to offset %d",
+            *key,
+            learner.next_offset,
+            extra=_ids(key, offset=learner.next_offset, epoch=learner.position.epoch),
+        )
 
     def _attempt(self, key: Key, owned: _Owned) -> bool:
         try:
-            moved = owned.learner.step(STEP) > 0 or owned.learner.tick()
+            moved = self._learn(key, owned.learner)
             if self._clock() >= owned.commit_at:
                 self._commit(key, owned)
         except FencedError as error:
@@ -178,26 +206,37 @@ class Host:
         except (LogError, StoreError) as error:
             # A full disk or a lock may pass; nothing is lost, because nothing was committed.
             if owned.trouble is None:
-                logger.warning("learning %s-%d waits: %s", *key, error)
+                logger.warning("learning %s-%d waits: %s", *key, error, extra=_at(key, owned))
             owned.trouble = error
             owned.retry_at = self._clock() + min(RETRY_SECONDS, max(self._pace.shortest, 0.05))
             return False
         return moved
 
+    def _learn(self, key: Key, learner: Learner) -> bool:
+        records = learner.step(STEP)
+        if records:
+            self._watch.learned(key, records)
+            return True
+        if learner.tick():
+            self._watch.ticked(key)
+            return True
+        return False
+
     def _commit(self, key: Key, owned: _Owned) -> None:
         start = self._clock()
+        dead = owned.learner.dead
         size = owned.learner.commit()
         now = self._clock()
         owned.commit_at = now + (self._pace.after(size, len(self.owned)) if size else 0.0)
         if size:
-            self._watch.committed(key, size, now - start)
+            self._watch.committed(key, size, now - start, dead)
             self._membership.commit({key: owned.learner.committed_offset})
         elif now >= owned.check_at:
             owned.learner.check_owned()
         if size or now >= owned.check_at:
             owned.check_at = now + CHECK_SECONDS
         if owned.trouble is not None:
-            logger.warning("learning %s-%d goes on", *key)
+            logger.warning("learning %s-%d goes on", *key, extra=_at(key, owned))
             owned.trouble = None
 
     def _release(self, shards: Shards) -> None:
@@ -210,9 +249,12 @@ class Host:
                 self._commit(key, owned)
             except FencedError as error:
                 self._watch.fenced(key)
-                logger.warning("%s", error)
+                logger.warning("%s", error, extra=_at(key, owned))
             except (LogError, StoreError) as error:
-                logger.warning("%s-%d goes without a last commit: %s", *key, error)
+                logger.warning(
+                    "%s-%d goes without a last commit: %s", *key, error, extra=_at(key, owned)
+                )
+            self._watch.dropped(key)
 
     def _fenced(self, key: Key, error: FencedError) -> None:
         self._watch.fenced(key)
@@ -222,5 +264,16 @@ class Host:
 
     def _drop(self, key: Key, why: str) -> None:
         self._claims.pop(key, None)
-        if self.owned.pop(key, None) is not None:
-            logger.warning("%s-%d is dropped: %s", *key, why)
+        owned = self.owned.pop(key, None)
+        if owned is not None:
+            self._watch.dropped(key)
+            logger.warning("%s-%d is dropped: %s", *key, why, extra=_at(key, owned))
+
+
+def _ids(key: Key, **more: int) -> dict[str, Any]:
+    return {"topic": key[0], "partition": key[1], **more}
+
+
+def _at(key: Key, owned: _Owned) -> dict[str, Any]:
+    learner = owned.learner
+    return _ids(key, offset=learner.next_offset, epoch=learner.position.epoch)

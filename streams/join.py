@@ -32,7 +32,7 @@ from engine.kernels.blocks import (
     WINDOW,
 )
 from engine.kernels.join import join_events
-from engine.kernels.windows import AT, CLOCK, ENDS, LONGEST, MEMORY, NEXT_OFFSET
+from engine.kernels.ledger import AT, CLOCK, ENDS, LONGEST, MEMORY, NEXT_OFFSET
 from streams.agenda import ConfigHistory, JoinPoint, Remembered
 from streams.column_plan import ColumnPlan
 from streams.columns import CONTROL, FEEDBACK, IMPRESSION, EventColumns
@@ -180,7 +180,7 @@ class Joiner:
 
     def _fold(self, columns: EventColumns) -> int:
         held, rules, learned = self._held, self._rules, self._learned
-        arrays: tuple[NDArray[Any], ...] = columns[:-3]
+        arrays = columns.arrays
         given: tuple[Any, ...] = (
             held.arena,
             held.numbers,

@@ -13,6 +13,7 @@ from api.commands.logs import JsonOption
 from api.commands.output import print_json, print_table, progress_bar, say
 from benchmarks.charts import check_charts, draw_charts
 from benchmarks.contest import Row
+from benchmarks.machine import KAFKA
 from benchmarks.markdown import check_page, fill_page
 from benchmarks.run import NAMES, Report, check_names, run
 
@@ -35,6 +36,12 @@ def bench(
     markdown: Annotated[
         Path | None, typer.Option(help="Page whose figures, and charts beside it, are replaced.")
     ] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option(
+            envvar=KAFKA, help="stream: brokers, host:port; topics are made and deleted there."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     r"""Measure this machine: medians of rounds in which ours and the peers take turns on one core.
@@ -51,7 +58,7 @@ def bench(
         check_page(markdown, names)
     kernel_cache.use(None)
     with progress_bar("bench") as report:
-        found = run(names, rounds=rounds, quick=quick, progress=report)
+        found = run(names, rounds=rounds, quick=quick, kafka=kafka, progress=report)
     if folder is not None:
         for file in draw_charts(found.rows, folder):
             say(f"drew {file}")
@@ -68,6 +75,11 @@ def _print(found: Report) -> None:
     settings = groupby(found.rows, key=lambda row: (row.workload, row.params, row.mode, row.unit))
     for (workload, params, mode, unit), rows in settings:
         print_table(f"{workload}: {params}; {mode}, {unit}", columns, [_cells(row) for row in rows])
+    for (workload, params), figures in groupby(
+        found.figures, key=lambda each: (each.workload, each.params)
+    ):
+        cells = [(each.what, f"{each.value:.3g} {each.unit}", each.note) for each in figures]
+        print_table(f"{workload}: {params}", ["", "", "note"], cells)
     if found.skipped:
         missing = [(each.workload, each.params, each.peer, each.reason) for each in found.skipped]
         print_table("not measured", ["workload", "what", "beside", "why"], missing)

@@ -29,6 +29,8 @@ durability = "process"        # "power": an event survives a power cut too, each
 commit_interval_ms = 500      # how often learned state is committed and served, at most
 commit_bytes_per_second = 8e6 # large states are committed more seldom, down to every 10 s
 max_wait_ms = 2000            # how long a slate may wait for the version it asks for
+metrics_port = 0              # /metrics and /health/live on a port of their own; 0: off
+log_format = "text"           # "json": a line is an object, with the ids it is about
 max_body_bytes = 1048576
 remember_requests = 10000     # replies kept, so that a repeated request_id repeats its reply;
                               # in memory (64 MiB at most), until the API worker is replaced

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +17,12 @@ import typer
 
 from api import kernel_cache
 from api.auth import is_loopback
-from api.children import start_logging, watch_supervisor
-from api.commands.output import say
+from api.children import watch_supervisor
+from api.logs import start_logging, tell
+from api.metrics_server import serve_metrics
 from api.settings import Settings, read_settings
 from api.supervisor import Supervisor, listen, lock_data_dir
-from engine.errors import ConfigError
+from engine.errors import ConfigError, SlatestreamError
 
 __all__ = ["Role", "serve"]
 
@@ -55,21 +58,51 @@ def serve(
 ) -> None:
     """Serve slates and learn from events until stopped."""
     settings = read_settings(config, port=port, host=host, data_dir=data_dir, workers=workers)
-    _refuse_half_a_service(settings, role)
-    if role is not Role.LEARNER:
-        _refuse_open_door(settings, insecure=insecure)
-    start_logging("supervisor")
+    start_logging("supervisor", settings.log_format)
+    with _refusals(settings):
+        _refuse_half_a_service(settings, role)
+        if role is not Role.LEARNER:
+            _refuse_open_door(settings, insecure=insecure)
+        code = _run(settings, role, while_stdin=while_stdin)
+    raise typer.Exit(code)
+
+
+def _run(settings: Settings, role: Role, *, while_stdin: bool) -> int:
     with lock_data_dir(settings.data_dir), _listen(settings, role) as listener:
         _fill_cache(settings)
-        if listener is None:
-            say(f"slatestream: learning (data in {settings.data_dir})")
-        else:
-            address = listener.getsockname()
-            say(f"slatestream: http://{address[0]}:{address[1]} (data in {settings.data_dir})")
-        if while_stdin:
-            watch_supervisor(lambda: os.kill(os.getpid(), signal.SIGTERM), grace=None)
-        code = Supervisor(settings, listener, learns=role is not Role.API).run()
-    raise typer.Exit(code)
+        supervisor = Supervisor(settings, listener, learns=role is not Role.API)
+        with _serve_metrics(settings, supervisor):
+            if listener is None:
+                _say(settings, f"learning (data in {settings.data_dir})")
+            else:
+                address = listener.getsockname()
+                where = f"http://{address[0]}:{address[1]}"
+                _say(settings, f"{where} (data in {settings.data_dir})")
+            if while_stdin:
+                watch_supervisor(lambda: os.kill(os.getpid(), signal.SIGTERM), grace=None)
+            return supervisor.run()
+
+
+@contextmanager
+def _refusals(settings: Settings) -> Iterator[None]:
+    """Log what ends the command, where lines are JSON; elsewhere `api.cli.main` tells it."""
+    try:
+        yield
+    except SlatestreamError as error:
+        if settings.log_format != "json":
+            raise
+        tell(error, "json", logging.ERROR)
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+
+
+def _say(settings: Settings, message: str) -> None:
+    tell(message, settings.log_format)
+
+
+def _serve_metrics(settings: Settings, supervisor: Supervisor) -> AbstractContextManager[object]:
+    if not settings.metrics_port:
+        return nullcontext()
+    return serve_metrics(settings.host, settings.metrics_port, supervisor.registry())
 
 
 def _listen(settings: Settings, role: Role) -> AbstractContextManager[socket.socket | None]:
@@ -97,7 +130,7 @@ def _fill_cache(settings: Settings) -> None:
     directory = kernel_cache.use(settings.cache_dir)
     policies = settings.engine_settings()
     if not kernel_cache.is_filled(directory, policies):
-        say(f"slatestream: compiling kernels into {directory} (once for this release and CPU)")
+        _say(settings, f"compiling kernels into {directory} (once for this release and CPU)")
         start = time.monotonic()
         kernel_cache.fill(directory, policies)
-        say(f"slatestream: compiled in {time.monotonic() - start:.1f} s")
+        _say(settings, f"compiled in {time.monotonic() - start:.1f} s")

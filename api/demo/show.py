@@ -111,7 +111,7 @@ async def settle(client: Client) -> dict[str, Any]:
                 model = reply.json()
                 told = model["conservation"]
                 waiting = sum(fates["pending"] for fates in told["counts"].values())
-                if not waiting and model["offsets"].get("0") == model["end"]:
+                if not waiting and sum(model["offsets"].values()) >= model["end"]:
                     break
         await asyncio.sleep(0.1)
     return told

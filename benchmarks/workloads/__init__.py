@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.contest import Workload
-from benchmarks.workloads import curves, diagonal, edges, ranking, replay, slates, sums
+from benchmarks.workloads import curves, diagonal, edges, ranking, replay, slates, stream, sums
 
 __all__ = ["WORKLOADS"]
 
@@ -22,4 +22,5 @@ WORKLOADS = {
     "curves": Workload(
         about="cost of an event against items and columns", contests=curves.contests
     ),
+    "stream": Workload(about="a topic of Kafka read and learned", contests=stream.contests),
 }

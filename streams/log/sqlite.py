@@ -134,6 +134,12 @@ class SqliteLog:
         with self._read_lock, self._wrapped("read"):
             return _tail(self._reader, self._check(topic, partition))[0]
 
+    def damage(self) -> str:
+        """What SQLite finds wrong with the file when it reads all of it, "" for nothing."""
+        with self._read_lock, self._wrapped("read"):
+            (told,) = self._reader.execute("PRAGMA quick_check(1)").fetchone()
+        return "" if told == "ok" else str(told)
+
     def close(self) -> None:
         """Stop checkpoints and close the file."""
         self._stop.set()

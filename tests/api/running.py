@@ -67,6 +67,10 @@ class Running:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *arguments: str, seconds: float = START_SECONDS) -> None:
+        self.launch(*arguments)
+        self.wait_ready(seconds)
+
+    def launch(self, *arguments: str) -> None:
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
                 [*COMMAND, "serve", "--config", str(self.file), *arguments],
@@ -74,7 +78,6 @@ class Running:
                 env=environment(),
                 cwd=self.folder,
             )
-        self.wait_ready(seconds)
 
     def status(self) -> dict:
         return json.loads((self.data_dir / "service.json").read_text())

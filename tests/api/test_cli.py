@@ -18,6 +18,7 @@ def test_version_and_help():
     helped = run_cli("--help")
     assert helped.returncode == 0
     commands = ("demo", "serve", "init", "keys", "check", "evaluate", "replay", "simulate", "bench")
+    commands += ("doctor",)
     for command in commands:
         assert command in helped.stdout
 

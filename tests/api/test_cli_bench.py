@@ -14,7 +14,7 @@ def test_one_json_object():
     told = run_cli(*QUICK, "--json")
     assert told.returncode == 0, told.stderr
     found = json.loads(told.stdout)
-    assert set(found) == {"machine", "rows", "skipped"}
+    assert set(found) == {"machine", "rows", "figures", "skipped"}
     assert found["machine"]["python"]
     keys = {"workload", "params", "mode", "peer", "per_second", "peer_per_second", "ratio"}
     assert found["rows"]

@@ -132,10 +132,10 @@ def test_a_repeat_waits_for_its_first_though_others_took_the_room():
 def test_recent_keys_are_bounded():
     keys = RecentKeys(3)
     for number in range(5):
-        keys.add(number)
-    assert [number for number in range(5) if number in keys] == [2, 3, 4]
+        keys.add(number, str(number))
+    assert [keys[number] for number in range(5) if number in keys] == ["2", "3", "4"]
     nothing = RecentKeys(0)
-    nothing.add(1)
+    nothing.add(1, None)
     assert 1 not in nothing
 
 

@@ -26,8 +26,8 @@ def test_a_slate_has_its_shape_and_is_logged_before_the_reply(service, http):
     assert reply.status_code == 200
     body = reply.json()
     assert set(body) == {
-        *("request_id", "recommender", "policy", "policy_hash", "view", "slate"),
-        *("fallback", "missing_ids"),
+        *("request_id", "recommender", "policy", "policy_hash", "view", "version"),
+        *("slate", "fallback", "missing_ids"),
     }
     assert (body["recommender"], body["policy"], body["fallback"]) == ("default", "main", None)
     assert [slot["slot"] for slot in body["slate"]] == [0, 1, 2]

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from benchmarks.charts import draw_charts
-from benchmarks.contest import Absent, Contender, Contest, Row, Skipped, absent
+from benchmarks.contest import Absent, Contender, Contest, Figure, Row, Skipped, absent
 from benchmarks.machine import THREADS, Machine, child_environment, spare_cores
 from benchmarks.markdown import check_page, fill_page, mark, tables
 from benchmarks.measure import measure
@@ -134,11 +134,11 @@ def test_every_workload_runs(name, monkeypatch, tmp_path):
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
 
 
-def report_of(*rows, skipped=()):
+def report_of(*rows, figures=(), skipped=()):
     machine = Machine(
         python="3.11.0", system="Linux x86_64", cores=2, pinned=1, blas="none", packages={}
     )
-    return Report(machine=machine, rows=list(rows), skipped=list(skipped))
+    return Report(machine=machine, rows=[*rows], figures=[*figures], skipped=[*skipped])
 
 
 def row_of(workload, ratio, at=None, peer="NumPy"):
@@ -185,6 +185,18 @@ def test_a_page_gets_what_was_measured_and_keeps_the_rest(tmp_path):
     assert slate in text
     assert text.startswith("# Page\n")
     assert text.endswith("\nthe end\n")
+
+
+def test_figures_without_a_peer_stand_below_the_rows():
+    base = {"workload": "stream", "params": "delay"}
+    figures = [
+        Figure(**base, what="p50", value=243.4, unit="ms"),
+        Figure(**base, what="p99", value=1234.0, unit="ms", note="of 9 events"),
+    ]
+    text = tables(report_of(row_of("stream", 2.0), figures=figures))["stream"]
+    assert text.index("ratio") < text.index("| delay | p50 | **243 ms** |")
+    assert "|  | p99 (of 9 events) | **1.23k ms** |" in text
+    assert "243 ms" in tables(report_of(figures=figures))["stream"]
 
 
 def test_a_page_without_a_place_is_refused_before_the_work(tmp_path):

@@ -66,6 +66,7 @@ class Traffic:
                     time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_broker_comes_back_and_all_that_was_acknowledged_is_there(make_cluster):
     cluster = make_cluster()
     log = KafkaLog(config_of(cluster.bootstrap, **SETTINGS))

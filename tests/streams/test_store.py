@@ -174,10 +174,10 @@ def test_large_states_and_numbers_come_back(store):
     known = Remembered.of({(1 << 64) - 1: far, 0: far})
     fields = {"bodies": {"main": body, "other": b""}, "clock": far - 10, "remembered": known}
     point = JoinPoint(far - 1, far - 20, EngineConfig())
-    store.commit(position, commit(far, **fields, join_point=point, chain={3: far}))
+    store.commit(position, commit(far, **fields, join_point=point, chain={"outcomes-3": (far, 7)}))
     again = store.claim("events", 0, "log")
     assert (again.next_offset, again.clock, again.join_point.offset) == (far, far - 10, far - 1)
-    assert again.chain == {3: far}
+    assert again.chain == {"outcomes-3": (far, 7)}
     saved = store.load(again)
     assert saved.deltas == [{"main": body, "other": b""}]
     assert saved.closed.to_dict() == {(1 << 64) - 1: far, 0: far}

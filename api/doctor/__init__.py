@@ -1,0 +1,1 @@
+"""What ``slatestream doctor`` looks at. Nothing is written, created or claimed by it."""
