@@ -38,7 +38,7 @@ def migrate(database: Database) -> None:
     with database.reading("open") as connection:
         if _revision(connection) == REVISION:
             return
-    with database.writing("open") as connection:
+    with database.writing("migrate") as connection:
         if database.dialect == "postgresql":  # SQLite's transaction keeps the others out by itself
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         found = _revision(connection)
