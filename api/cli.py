@@ -18,6 +18,7 @@ from api.commands import (
     demo,
     doctor,
     evaluate,
+    export,
     init,
     keys,
     replay,
@@ -43,6 +44,7 @@ app.command()(doctor.doctor)
 app.command()(evaluate.check)
 app.command()(evaluate.evaluate)
 app.command()(replay.replay)
+app.command()(export.export)
 app.command()(simulate.simulate)
 app.command()(bench.bench)
 app.command()(state.snapshot)

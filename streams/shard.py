@@ -82,6 +82,8 @@ class Shard(ShardStates):
         Keep to ``config`` and pass over control records: to learn a log anew.
     apart
         Leave outcomes of policies that learn in order to others: `EVENTS` has more partitions.
+    begin
+        Offset to begin at: above 0 when the log keeps no earlier records.
 
     Attributes
     ----------
@@ -95,10 +97,15 @@ class Shard(ShardStates):
     """
 
     def __init__(
-        self, config: EngineConfig | None = None, *, fixed: bool = False, apart: bool = False
+        self,
+        config: EngineConfig | None = None,
+        *,
+        fixed: bool = False,
+        apart: bool = False,
+        begin: int = 0,
     ) -> None:
         super().__init__(config or EngineConfig())
-        self.joiner = Joiner(JoinPoint(0, 0, self.config), fixed=fixed)
+        self.joiner = Joiner(JoinPoint(begin, 0, self.config), fixed=fixed)
         self.outgoing: list[Outgoing] = []
         self.shown: dict[int, bytes] = {}
         self._apart = apart
@@ -283,6 +290,8 @@ def replay_log(
 ) -> Replayed:
     """Fold a whole partition in one pass: to its live state, bit for bit, under its own settings.
 
+    Of a log that retention cut it is the state of a learner that began at the oldest record kept.
+
     Parameters
     ----------
     config
@@ -297,7 +306,12 @@ def replay_log(
     LogError
         When the log cannot be read.
     """
-    shard = Shard(config, fixed=config is not None, apart=log.partitions(EVENTS) > 1)
+    shard = Shard(
+        config,
+        fixed=config is not None,
+        apart=log.partitions(EVENTS) > 1,
+        begin=log.begin(EVENTS, partition),
+    )
     while records := log.poll(EVENTS, shard.next_offset, limit, partition):
         shard.fold(records)
         shard.mark_committed()

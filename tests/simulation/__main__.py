@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 import tests.conftest  # noqa: F401  where compiled kernels are kept
-from tests.simulation.storage import SharedStore
 from tests.simulation.run import run_seed
+from tests.simulation.storage import SharedStore
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from streams.learner import Learner
 from streams.membership import Membership
 from tests.simulation.broker import Broker, BrokerClient
 from tests.simulation.chaos import Chaos, CrashError
-from tests.simulation.storage import SharedStore, StoreClient
 from tests.simulation.ledger import Ledger
+from tests.simulation.storage import SharedStore, StoreClient
 
 Meanwhile = Callable[[Membership | None], None]
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from tests.simulation.storage import SharedStore
 from tests.simulation.run import run_seed
+from tests.simulation.storage import SharedStore
 
 SEEDS = int(os.environ.get("SLATESTREAM_SOAK", "1000"))
 CHUNK = 50

@@ -9,10 +9,10 @@ from streams.membership import Membership, SoleOwner
 from tests.simulation import checks
 from tests.simulation.broker import Broker, BrokerClient, SteppedAppender
 from tests.simulation.chaos import Chaos, CrashError
-from tests.simulation.storage import SharedStore
 from tests.simulation.group import Group, Member
 from tests.simulation.ledger import Ledger, ViolationError, require
 from tests.simulation.process import Process
+from tests.simulation.storage import SharedStore
 from tests.simulation.traffic import HOUR_MS, Traffic, draw_config
 from tests.streams.cases import START
 
