@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from streams.events import Impression, decode_event
 from streams.log.base import EVENTS, OUTCOMES, EventLog
@@ -22,6 +22,8 @@ from streams.shard import Shard
 
 __all__ = ["Outbox"]
 
+SOURCE = "source "  # in a chain, before the name that records carry
+
 
 class Outbox:
     """Writes a source's outcomes to the partitions of `OUTCOMES` that learn them.
@@ -39,7 +41,7 @@ class Outbox:
         self._partition = partition
         self._point = point
         self._owners = 0  # partitions of `OUTCOMES`, once they were asked for
-        self._source = ""  # identity of `EVENTS`, likewise
+        self._topic = ""  # identity of `EVENTS`, likewise
 
     def send(self, shard: Shard, chain: Chain) -> dict[str, Mark]:
         """Write what the shard has outgoing; returns once the log has it all.
@@ -66,27 +68,43 @@ class Outbox:
         """
         after = dict(chain)
         by_owner: dict[int, list[Outgoing]] = {}
-        if shard.outgoing:
-            self._look(shard.outgoing[0].policy)
+        if not shard.outgoing:
+            return after
+        self._look(shard.outgoing[0].policy)
+        source = self._name(chain)
+        after[SOURCE + source] = (0, 0)
         for outgoing in shard.outgoing:
             owner = choose_owner(outgoing.policy, self._owners)
             by_owner.setdefault(owner, []).append(outgoing)
         for owner, group in sorted(by_owner.items()):
             name, end = f"{OUTCOMES}-{owner}", (shard.next_offset, 0)
-            self._write(owner, shard.shown, group, after.get(name, (0, 0)), end)
+            begin = after.get(name, (0, 0))
+            for record in self._make(shard.shown, source, group, begin, end):
+                entry = (f"{EVENTS}-{self._partition}", encode_outcomes(record))
+                self._log.append(OUTCOMES, [entry], owner)
+                self._point("sent")
             after[name] = end
         return after
 
     def _look(self, policy: str) -> None:
         if not self._owners:
-            self._source = self._log.topic_id(EVENTS)
+            self._topic = self._log.topic_id(EVENTS)
             self._owners = self._log.partitions(OUTCOMES)
         if not self._owners:
             raise no_topic(policy)
 
-    def _write(
-        self, owner: int, shown: Mapping[int, bytes], group: list[Outgoing], begin: Mark, end: Mark
-    ) -> None:
+    def _name(self, chain: Chain) -> str:
+        """Name of the source: the identity that its topic had when it first wrote.
+
+        So that a topic copied to another, offset by offset, goes on with its chain.
+        """
+        known = (name.removeprefix(SOURCE) for name in chain if name.startswith(SOURCE))
+        return next(known, self._topic)
+
+    def _make(
+        self, shown: Mapping[int, bytes], source: str, group: list[Outgoing], begin: Mark, end: Mark
+    ) -> Iterator[OutcomeRecord]:
+        """Make the records of one owner's outcomes."""
         made: Counter[int] = Counter()
         outcomes = []
         for outgoing in group:
@@ -95,18 +113,15 @@ class Outbox:
             outcomes.append(_complete(outgoing, mark, self._find(shown, outgoing.opened)))
         settings = {outgoing.policy: outgoing.settings for outgoing in group}
         for start, stop, part in cut_outcomes(outcomes, begin, end):
-            record = OutcomeRecord(
+            yield OutcomeRecord(
                 ts=self._log.now_ms(),
-                log=self._source,
+                log=source,
                 source=self._partition,
                 begin=start,
                 end=stop,
                 policies={each.policy: settings[each.policy] for each in part},
                 outcomes=tuple(part),
             )
-            entry = (f"{EVENTS}-{self._partition}", encode_outcomes(record))
-            self._log.append(OUTCOMES, [entry], owner)
-            self._point("sent")
 
     def _find(self, shown: Mapping[int, bytes], offset: int) -> Impression:
         value = shown.get(offset)

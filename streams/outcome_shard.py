@@ -18,15 +18,13 @@ from streams.errors import BadEventError, RefusedError
 from streams.events import Control
 from streams.log.base import OUTCOMES, Record
 from streams.outcomes import OutcomeRecord, SentOutcome, decode_outcomes, encode_outcomes
-from streams.positions import Mark, Position
+from streams.positions import START, Mark, Position
 from streams.refusals import escape
 from streams.requests import DeadLetter
 from streams.rows import SlateRows, encode_slate
 from streams.states import ShardStates
 
 __all__ = ["START", "OutcomeShard"]
-
-START = "start"  # in a chain: offset of `OUTCOMES` that learning began at, when not 0
 
 Fitted = list[tuple[SentOutcome, SlateRows]]
 

@@ -89,9 +89,9 @@ class OutcomeRecord(
 ):
     """All outcomes of a source from ``begin`` up to ``end``, for one partition of `OUTCOMES`.
 
-    ``log`` is the identity of the source's topic, so that offsets of one created anew are not
-    taken for those of the one before. ``policies`` are the settings that outcomes were joined
-    under, for an owner that does not know a policy yet.
+    ``log`` is the identity that the source's topic had when the chain began, so that offsets of
+    one created anew are not taken for those of the one before. ``policies`` are the settings that
+    outcomes were joined under, for an owner that does not know a policy yet.
     """
 
     ts: Millis

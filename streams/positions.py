@@ -13,12 +13,24 @@ from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.requests import DeadLetter
 
-__all__ = ["Bodies", "Chain", "Commit", "Mark", "Position", "Saved", "Tail", "from_row", "to_row"]
+__all__ = [
+    "START",
+    "Bodies",
+    "Chain",
+    "Commit",
+    "Mark",
+    "Position",
+    "Saved",
+    "Tail",
+    "from_row",
+    "to_row",
+]
 
 MIN_BASE_BYTES = 1 << 16
 Bodies = dict[str, bytes]  # policy name -> saved state
 Mark = tuple[int, int]  # offset of a source, and how many outcomes were produced there before
 Chain = Mapping[str, Mark]
+START = "start"  # in a chain: offset of `OUTCOMES` that learning began at, when not 0
 
 
 @dataclass(frozen=True, kw_only=True)

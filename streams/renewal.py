@@ -21,8 +21,7 @@ from streams.blobs import at, key_of
 from streams.database import Database
 from streams.errors import RefusedError
 from streams.log.base import EVENTS, OUTCOMES, EventLog
-from streams.outcome_shard import START
-from streams.positions import Position, from_row, to_row
+from streams.positions import START, Position, from_row, to_row
 from streams.snapshots import BodyFrame, ClosedFrame, ShardFrame, Snapshot, read_frames
 from streams.tables import BASE, CLOSED, DELTA, SHARD
 

@@ -26,8 +26,10 @@ from streams.outcomes import (
     encode_outcomes,
     own_config,
 )
+from streams.renewal import find_topics, reset, restore
 from streams.replay import replay_all, replay_outcomes
 from streams.shard import replay_log
+from streams.snapshots import write_snapshot
 from tests.streams.cases import DEVICE, HOUR, START, click, impression, settings
 from tests.streams.fleet import Fleet, feed
 from tests.streams.test_models import FEATURES, shown
@@ -125,7 +127,8 @@ def test_a_source_writes_only_what_there_is_and_once(fleet_of):
     assert told.begin == (0, 0)
     source = fleet.learners[EVENTS, told.source]
     assert told.end == (source.committed_offset, 0)
-    assert source.position.chain == {f"outcomes-{OWNER[1]}": told.end}
+    name = f"source {fleet.log.topic_id(EVENTS)}"
+    assert source.position.chain == {f"outcomes-{OWNER[1]}": told.end, name: (0, 0)}
     assert fleet.learners[OWNER].position.chain == {told.chain: told.end}
     fleet.start((EVENTS, told.source))
     fleet.happen(impression("r2"), impression("r3"), impression("r4"), impression("r5"))
@@ -433,6 +436,47 @@ def test_a_topic_created_anew_is_another_source(fleet_of):
     assert (counts["applied"], counts["duplicate"]) == (12 + len(told.outcomes), 0)
     shard.fold([records[-1]._replace(offset=len(records) + 1, value=value)])
     assert shard.counts.to_dict()["outcomes"]["duplicate"] == len(told.outcomes)
+
+
+def copied(log: MemoryLog) -> MemoryLog:
+    """A log of other topics that holds the same records at the same offsets."""
+    twin = MemoryLog(log.time_ms, partitions=3)
+    twin._records = {topic: [list(part) for part in parts] for topic, parts in log._records.items()}
+    return twin
+
+
+@pytest.mark.parametrize("more", [0, 8])
+def test_snapshots_are_put_back_with_their_chains(fleet_of, tmp_path, more):
+    fleet = fleet_of(settings(*FEATURES, window=2.0, spec="groupwise-greedy"))
+    feed(fleet, shown, range(20))
+    snapshot = write_snapshot(fleet.store.database, tmp_path / "snapshot")
+    feed(fleet, shown, range(20, 20 + more))
+    fleet.log = copied(fleet.log)
+    restore(fleet.store.database, snapshot, find_topics(fleet.log), force=True)
+    fleet.start()
+    feed(fleet, shown, range(20 + more, 40))
+    fleet.tick(5)
+    fleet.learn()
+    assert fleet.learners[OWNER].counts.to_dict()["outcomes"]["applied"] == 40
+    assert fleet.hashes() == {key: s.hash for key, s in replay_all(fleet.log).shards.items()}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_learning_anew_learns_every_outcome_once(fleet_of, monkeypatch, kept):
+    fleet = fleet_of(settings(*FEATURES, window=2.0, spec="groupwise-greedy"))
+    feed(fleet, shown, range(20))
+    if not kept:  # the topic of outcomes was created anew, the events are all there
+        fleet.log._records[OUTCOMES] = [[], [], []]
+        other = MemoryLog().topic_id(OUTCOMES)
+        same = fleet.log.topic_id(EVENTS)
+        monkeypatch.setattr(fleet.log, "topic_id", lambda of: same if of == EVENTS else other)
+    reset(fleet.store.database, find_topics(fleet.log))
+    fleet.start()
+    feed(fleet, shown, range(20, 40))
+    fleet.tick(5)
+    fleet.learn()
+    assert fleet.learners[OWNER].counts.to_dict()["outcomes"]["applied"] == 40
+    assert fleet.hashes() == {key: s.hash for key, s in replay_all(fleet.log).shards.items()}
 
 
 def test_without_a_topic_for_them_such_policies_are_refused(tmp_path):
