@@ -52,8 +52,16 @@ def address() -> tuple[str, ...] | None:
 
 
 @contextmanager
-def make_topic(servers: tuple[str, ...], traffic: Traffic, slates: int) -> Iterator[Topic]:
-    """A topic of its own, filled, and deleted afterwards. Raises LogError."""
+def make_topic(
+    servers: tuple[str, ...], traffic: Traffic, slates: int, *, together: int = CHUNK
+) -> Iterator[Topic]:
+    """A topic of its own, filled, and deleted afterwards. Raises LogError.
+
+    Parameters
+    ----------
+    together
+        Records appended at once; a few of them are one batch of Kafka's.
+    """
     config = KafkaConfig(servers=servers, prefix=f"bench-{uuid.uuid4().hex[:12]}-", partitions=1)
     log = KafkaLog(config)
     try:
@@ -61,16 +69,16 @@ def make_topic(servers: tuple[str, ...], traffic: Traffic, slates: int) -> Itera
         control = encode_event(traffic.config.to_control(log.now_ms()))
         log.append(EVENTS, [("control", control)])
         topic = Topic(config=config, records=1, value_bytes=len(control))
-        yield _fill(log, topic, traffic.entries(slates))
+        yield _fill(log, topic, traffic.entries(slates), together)
     finally:
         log.close()
         _delete(config)
 
 
-def _fill(log: KafkaLog, topic: Topic, entries: Iterable[Entry]) -> Topic:
+def _fill(log: KafkaLog, topic: Topic, entries: Iterable[Entry], together: int) -> Topic:
     records, size = topic.records, topic.value_bytes
     left = iter(entries)
-    while chunk := list(islice(left, CHUNK)):
+    while chunk := list(islice(left, together)):
         log.append(EVENTS, chunk)
         records += len(chunk)
         size += sum(len(value) for _, value in chunk)

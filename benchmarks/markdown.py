@@ -58,14 +58,14 @@ def mark(name: str) -> tuple[str, str]:
 
 
 def tables(report: Report) -> dict[str, str]:
-    """Markdown by workload, in the order of the workloads, curves left to charts."""
+    """Markdown by workload that was measured, in their order; curves are left to charts."""
     found = {}
     for name in NAMES:
         rows = [row for row in report.rows if row.workload == name]
         skipped = [each for each in report.skipped if each.workload == name]
         figures = [each for each in report.figures if each.workload == name]
-        parts = _table(rows), _figures(figures), _missing(skipped)
-        if name != CHARTS and any(parts):
+        if name != CHARTS and (rows or figures):
+            parts = _table(rows), _figures(figures), _missing(skipped)
             found[name] = "\n\n".join(filter(None, parts))
     return found
 

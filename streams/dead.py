@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 VALUE_BYTES = 16_384  # of each value; a reply of many stays small
+TEXT = 1000  # characters kept of a detail or a pointer
 
 
 class Source(NamedTuple):
@@ -200,7 +201,9 @@ def _row(position: Position, letter: DeadLetter) -> dict[str, object]:
 
 
 def _storable(text: str) -> str:
-    # PostgreSQL's text holds neither of these, and a bad event may hold both.
+    # PostgreSQL's text holds neither of these, and a bad event may hold both. What is wrong may be
+    # told by repeating it, and that may be all of the value.
+    text = text if len(text) <= TEXT else f"{text[:TEXT]}…"
     return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 

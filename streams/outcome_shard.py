@@ -24,7 +24,7 @@ from streams.requests import DeadLetter
 from streams.rows import SlateRows, encode_slate
 from streams.states import ShardStates
 
-__all__ = ["OutcomeShard"]
+__all__ = ["START", "OutcomeShard"]
 
 START = "start"  # in a chain: offset of `OUTCOMES` that learning began at, when not 0
 

@@ -26,6 +26,8 @@ __all__ = ["contests", "learn", "learn_plainly"]
 
 SLATES = 200_000
 FEW = 40_000  # records that slower ones read
+FEW_SLATES = 15_000
+SMALL_BATCH = 10
 POLLED = 5000
 PLAIN = "kafka-python's iterator, json.loads, a dict of slates, batches of 1,000 outcomes"
 
@@ -38,6 +40,7 @@ def contests(quick: bool) -> Iterator[Contest | Figure | Skipped]:
         return
     try:
         yield from _beside_others(servers, quick)
+        yield from _in_small_batches(servers, quick)
         yield from delay(servers, quick)
         yield from restore(servers, quick)
     except SlatestreamError as error:
@@ -69,6 +72,20 @@ def _beside_others(servers: tuple[str, ...], quick: bool) -> Iterator[Contest | 
             peers=(learn_plainly(topic, traffic, few),),
         )
         yield from shares(topic, traffic, params, 1 if quick else 3)
+
+
+def _in_small_batches(servers: tuple[str, ...], quick: bool) -> Iterator[Contest]:
+    """As a service with little to do writes them: what a client spends on a batch weighs more."""
+    traffic = Traffic(behind=10, window_seconds=0.05)
+    slates = 100 if quick else FEW_SLATES
+    with make_topic(servers, traffic, slates, together=SMALL_BATCH) as topic:
+        yield Contest(
+            params=f"topic to committed state, batches of {SMALL_BATCH} records",
+            mode="batched",
+            unit="events",
+            ours=learn(topic, traffic),
+            peers=(learn_plainly(topic, traffic, topic.records),),
+        )
 
 
 def _scan(topic: Topic, traffic: Traffic) -> Contender:

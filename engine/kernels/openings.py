@@ -51,7 +51,7 @@ from engine.kernels.blocks import (
     keep_text1,
     take_block1,
 )
-from engine.kernels.compile import inline
+from engine.kernels.compile import inline, inline_here
 from engine.kernels.ledger import CLOCK, LONGEST, MEMORY, USED, WINDOW_MS, X_WIDTH, Z_WIDTH
 from engine.kernels.memory import copy1
 
@@ -63,7 +63,7 @@ Ints = NDArray[np.int64]
 Table = NDArray[np.int64]
 
 
-@inline
+@inline_here
 def hold1(arena: Ints, state: Ints, b: int, offset: int, key: int, deadline: int) -> None:
     """Writes: arena. What all that is held has in common."""
     arena[b + OFFSET] = arena[b + ORIGIN_OFFSET] = offset
@@ -72,7 +72,7 @@ def hold1(arena: Ints, state: Ints, b: int, offset: int, key: int, deadline: int
     arena[b + REQUEST_HASH] = key
 
 
-@inline
+@inline_here
 def keep_value1(
     arena: Ints,
     texts: Bytes,
@@ -124,7 +124,7 @@ def keep_ids1(
     arena[b + TARGET_START], arena[b + TARGET_LENGTH] = kept, target_length
 
 
-@inline
+@inline_here
 def open_window1(
     arena: Ints,
     numbers: Floats,

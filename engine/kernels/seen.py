@@ -16,7 +16,7 @@ from engine.kernels.blocks import (
     OWNER,
     give_back1,
 )
-from engine.kernels.compile import inline
+from engine.kernels.compile import inline, inline_here
 from engine.kernels.ledger import SEEN_IDS
 from engine.kernels.memory import equal1
 from engine.kernels.random import mix1
@@ -37,7 +37,7 @@ def seen_key1(window: int, event_hash: int) -> int:
     return int(np.int64(mix1(np.uint64(event_hash) ^ mix1(np.uint64(window)))))
 
 
-@inline
+@inline_here
 def saw1(
     arena: Ints,
     texts: Bytes,
@@ -75,7 +75,7 @@ def saw1(
     return False
 
 
-@inline
+@inline_here
 def see1(arena: Ints, seen: Table, state: Ints, window: int, b: int) -> None:
     """Writes: arena, seen, state. Block b holds an event id that the window saw."""
     arena[b + OFFSET] = -1
@@ -91,7 +91,7 @@ def see1(arena: Ints, seen: Table, state: Ints, window: int, b: int) -> None:
             b = arena[b + NEXT]
 
 
-@inline
+@inline_here
 def forget_events1(arena: Ints, free: Ints, seen: Table, state: Ints, window: int) -> None:
     """Writes: arena, free, seen, state. Gives back the event ids a window saw."""
     b, many = arena[window + EVENTS], arena[window + EVENT_COUNT] > FEW

@@ -35,7 +35,7 @@ from engine.kernels.blocks import (
     WINDOW_WORDS,
     give_back1,
 )
-from engine.kernels.compile import inline
+from engine.kernels.compile import inline, inline_here
 from engine.kernels.ledger import (
     AGGREGATION,
     APPLIED,
@@ -81,7 +81,7 @@ Ints = NDArray[np.int64]
 Table = NDArray[np.int64]
 
 
-@inline
+@inline_here
 def find_slot1(
     arena: Ints,
     texts: Bytes,
@@ -107,7 +107,7 @@ def find_slot1(
     return -1
 
 
-@inline
+@inline_here
 def judge1(
     arena: Ints,
     numbers: Floats,
@@ -143,7 +143,7 @@ def judge1(
     return APPLIED
 
 
-@inline
+@inline_here
 def learn_slot1(
     arena: Ints,
     numbers: Floats,
@@ -165,7 +165,7 @@ def learn_slot1(
     state[LEARNED_SLOTS] += 1
 
 
-@inline
+@inline_here
 def finish_outcome1(
     arena: Ints,
     rules: Table,
@@ -196,7 +196,7 @@ def finish_outcome1(
         settle1(counts, IMPRESSIONS, APPLIED, 1, True)
 
 
-@inline
+@inline_here
 def react1(
     arena: Ints,
     numbers: Floats,
@@ -306,7 +306,7 @@ def activate1(
     return APPLIED
 
 
-@inline
+@inline_here
 def close1(
     arena: Ints,
     numbers: Floats,

@@ -97,8 +97,7 @@ class DiagonalLinear(Model):
         for name, values in (("count", weight), ("reward", weight * reward)):
             add_rows(state.sums[name], rows, values)
         add_rows(state.sums["square"], rows, weight * reward * reward)
-        keys = {item_id: hash_key(item_id) for item_id in set(outcomes.item_ids)}
-        item_keys = np.array([keys[item_id] for item_id in outcomes.item_ids], dtype=np.uint64)
+        item_keys = np.array(list(map(_item_key, outcomes.item_ids)), dtype=np.uint64)
         offsets, clusters, shares = _sparse(outcomes.x, schema, self.normalised)
         events = Events(
             item_keys=item_keys,
@@ -140,7 +139,7 @@ class DiagonalLinear(Model):
         table, clusters = _edges(state), _clusters(schema)[1]
         few = 4 * len(item_ids) * len(clusters) < len(table.keys)
         if few and len(shared["keys"]) == len(table.keys) and shared["layout"][0] == table.layout:
-            item_keys = np.array([hash_key(item_id) for item_id in item_ids], dtype=np.uint64)
+            item_keys = np.array(list(map(_item_key, item_ids)), dtype=np.uint64)
             edges = (table.keys, table.values, self.prior, item_keys, clusters)
             if not refresh_edges(*edges, shared["keys"], shared["beliefs"]):
                 return shared
@@ -165,6 +164,9 @@ class DiagonalLinear(Model):
         )
         noise = posterior.arrays["noise"][requests.rows]
         return self.belief(posterior, requests, mean=mean, sd=sd, noise=noise)
+
+
+_item_key = lru_cache(maxsize=1 << 16)(hash_key)  # the same items come again and again
 
 
 def _edges(state: State) -> EdgeTable:

@@ -32,7 +32,7 @@ __all__ = ["gather", "take_whole_batches"]
 
 logger = logging.getLogger(__name__)
 
-GATHERED_BYTES = 1 << 19  # of records at a time: what fits into a core's own cache
+GATHERED_BYTES = 1 << 20  # of records at a time: about what a core has of cache for itself
 SMALLEST_RECORD = 7
 APPEND_TIME = 1
 
@@ -60,7 +60,7 @@ def take_whole_batches(consumer: Any) -> bool:
 
 
 def gather(polled: Sequence[Any]) -> list[RecordBatch]:
-    """Records of one partition, as ``poll`` returned them, in batches of about half a MiB.
+    """Records of one partition, as ``poll`` returned them, in batches of about a MiB.
 
     Takes what any consumer returns, be it single records.
     """

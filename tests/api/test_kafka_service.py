@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def running(folder, bootstrap: str, store: str, prefix: str, extra: str = "") -> Running:
     folder.mkdir(exist_ok=True)
-    log = f"kafka://{bootstrap}/{prefix}.?partitions=4&group_id={prefix}"
+    log = f"kafka://{bootstrap}/{prefix}.?partitions=4"
     return Running(folder, f'log = "{log}"\nstore = "{store}"\n{extra}\n{SETTINGS}')
 
 

@@ -197,6 +197,8 @@ def test_figures_without_a_peer_stand_below_the_rows():
     assert text.index("ratio") < text.index("| delay | p50 | **243 ms** |")
     assert "|  | p99 (of 9 events) | **1.23k ms** |" in text
     assert "243 ms" in tables(report_of(figures=figures))["stream"]
+    skipped = [Skipped(workload="stream", params="all", peer="everything", reason="no Kafka")]
+    assert "stream" not in tables(report_of(skipped=skipped))  # a page keeps what it had
 
 
 def test_a_page_without_a_place_is_refused_before_the_work(tmp_path):

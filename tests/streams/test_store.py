@@ -191,6 +191,9 @@ def test_letters_may_hold_what_text_columns_refuse(store, where):
     read = read_dead_letters(where, 9)
     assert [each.offset for each in read] == [1, 0]
     assert read[0].detail == "\ufffdnul ? surrogate"
+    long = DeadLetter(2, 6, "type", "x" * 5000, "", b"long")
+    store.commit(store.claim("events", 0, "log"), commit(6, dead=[long]))
+    assert read_dead_letters(where, 1)[0].detail == "x" * 1000 + "…"
     assert (read[0].value, read[0].size) == (b"\0\xff", 2)
 
 

@@ -95,13 +95,15 @@ class Topics:
     def create(self) -> list[str]:
         """Create the topics that are missing; returns their names. Raises LogError.
 
-        Stamps are of the append; the catalogue has one partition; how long records are kept is
-        left to the broker's default and the operator.
+        Stamps are of the append. The catalogue has one partition and is kept for ever, being read
+        from its beginning; how long the others are kept is left to the broker's default and the
+        operator.
         """
         config = self._config
         settings = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
         if config.replication >= 3:
             settings["min.insync.replicas"] = str(config.replication - 1)
+        kept = {CATALOGUE: {"retention.ms": "-1", "retention.bytes": "-1"}}
         wanted = {EVENTS: config.partitions, CATALOGUE: 1, OUTCOMES: config.partitions}
         with self._asking("create topics") as admin:
             found = _metadata(admin, [config.name(topic) for topic in wanted])
@@ -109,7 +111,7 @@ class Topics:
                 config.name(topic): {
                     "num_partitions": partitions,
                     "replication_factor": config.replication,
-                    "configs": settings,
+                    "configs": settings | kept.get(topic, {}),
                 }
                 for topic, partitions in wanted.items()
                 if config.name(topic) not in found
