@@ -183,7 +183,8 @@ class ArchiveLog:
         records = []
         for row in rows:
             record, checksum = Record(*row[:4]), row[4]
-            if checksum_of(record) != checksum:
+            sound = isinstance(record.key, str) and isinstance(record.value, bytes)
+            if not sound or checksum_of(record) != checksum:
                 raise LogError(
                     f"archive {self.path} is damaged: {part.topic}-{part.partition} at offset "
                     f"{record.offset} is not what was archived; archive the log anew"
@@ -195,7 +196,7 @@ class ArchiveLog:
     def _wrapped(self, verb: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OverflowError, UnicodeError, AttributeError, TypeError) as error:
+        except (sqlite3.Error, OverflowError, LookupError, TypeError, ValueError) as error:
             raise LogError(f"cannot {verb} archive {self.path}: {error}") from error
 
 

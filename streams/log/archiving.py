@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +69,8 @@ def write_archive(log: EventLog, path: Path, progress: Progress | None = None) -
     except (OSError, sqlite3.Error, UnicodeError) as error:
         raise LogError(f"archive {path} cannot be written: {error}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
     return archive
 
 
