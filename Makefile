@@ -1,15 +1,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA := $(wildcard ../shared/data)
+SEEDS ?= 50000
 export SLATESTREAM_DATA ?= $(DATA)
 
-.PHONY: run test lint bench kafka clean
+.PHONY: run test soak lint bench kafka clean
 
 run: .venv/run ## set up and start the demo
 	$(BIN)/slatestream demo $(ARGS)
 
 test: .venv/dev ## set up and run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: .venv/dev ## the fault simulator over many more seeds: make soak SEEDS=50000
+	SLATESTREAM_SOAK=$(SEEDS) $(BIN)/python -m pytest -n auto tests/simulation $(ARGS)
 
 lint: .venv/dev ## style, types and import directions
 	$(BIN)/ruff check .

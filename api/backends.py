@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from api.settings import Settings
 from engine.errors import ConfigError
@@ -14,7 +15,7 @@ from streams.log.sqlite import SqliteLog
 from streams.membership import Membership, SoleOwner
 from streams.store import Store
 
-__all__ = ["kafka_config", "open_log", "open_membership", "open_store"]
+__all__ = ["kafka_config", "open_log", "open_membership", "open_store", "store_place"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +63,14 @@ def _prepare_topics(log: KafkaLog, window_ms: int) -> None:
         logger.warning("%s", finding)
 
 
+def store_place(settings: Settings) -> str | Path:
+    """Where the state store is: a URL, or a file."""
+    return settings.store or settings.data_dir / "state.db"
+
+
 def open_store(settings: Settings) -> Store:
     """Open the state store; raises ``StoreError``."""
-    where = settings.store or settings.data_dir / "state.db"
-    return Store(where, durability=settings.durability)
+    return Store(store_place(settings), durability=settings.durability)
 
 
 def open_membership(settings: Settings, log: EventLog) -> Membership:

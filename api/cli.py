@@ -12,7 +12,20 @@ from typing import Annotated
 
 import typer
 
-from api.commands import bench, demo, doctor, evaluate, init, keys, replay, serve, simulate
+from api.commands import (
+    bench,
+    dead,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    init,
+    keys,
+    replay,
+    serve,
+    simulate,
+    state,
+)
 from engine.errors import ConfigError, SlatestreamError
 
 __all__ = ["app", "main"]
@@ -31,8 +44,14 @@ app.command()(doctor.doctor)
 app.command()(evaluate.check)
 app.command()(evaluate.evaluate)
 app.command()(replay.replay)
+app.command()(export.export)
 app.command()(simulate.simulate)
 app.command()(bench.bench)
+app.command()(state.snapshot)
+app.command()(state.restore)
+app.command()(state.reset)
+app.command()(state.migrate)
+app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
 
 

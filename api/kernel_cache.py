@@ -8,13 +8,14 @@ Nothing here may import numba: it reads its cache directory once, when it is imp
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from engine.errors import ConfigError
 __all__ = ["cache_key", "fill", "is_filled", "use"]
 
 MARKER = "filled"
+LOCK = "lock"
 WARM_UP = """
 import json, sys
 from engine.registry import make_policy
@@ -100,8 +102,20 @@ def fill(directory: Path, settings: Mapping[str, Any]) -> None:
     ConfigError
         When a policy is not valid, or a kernel cannot be compiled here.
     """
-    if is_filled(directory, settings):
-        return
+    with _alone(directory):
+        if not is_filled(directory, settings):
+            _compile(directory, settings)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    # Of services that start together one compiles, and the others load what it made.
+    with (directory / LOCK).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(directory: Path, settings: Mapping[str, Any]) -> None:
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", WARM_UP],
         check=False,

@@ -35,8 +35,8 @@ def _learn(settings: Settings, stop: threading.Event) -> None:
             bytes_per_second=settings.commit_bytes_per_second,
         )
 
-        def make(_: str, partition: int) -> Learner:
-            return Learner(log, store, config, partition=partition)
+        def make(topic: str, partition: int) -> Learner:
+            return Learner(log, store, config, topic=topic, partition=partition)
 
         Host(make, open_membership(settings, log), pace=pace, watch=LearningWatch()).run(stop)
     finally:

@@ -6,6 +6,7 @@ may follow it. A setting is a number, a word, or several of either between ``|``
 
 from __future__ import annotations
 
+import functools
 import typing
 from dataclasses import fields
 from typing import Any
@@ -87,6 +88,8 @@ COMMON = {
     "seed": float,
 }
 
+_hints: Any = functools.cache(typing.get_type_hints)  # to read them takes longer than all the rest
+
 
 def policy_names() -> list[str]:
     """Every name `make_policy` knows, with settings left at their defaults."""
@@ -166,7 +169,7 @@ def _read(spec: str, seed: int = 0) -> dict[str, Any]:
 
 
 def _settings(part: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(part)
+    hints = _hints(part)
     return {f.name: hints[f.name] for f in fields(part)}
 
 

@@ -1,52 +1,41 @@
-"""Reader of slatestream's own log, joined to rewards by the same joiner that learns live."""
+"""Reader of slatestream's own log: the slates of all its partitions as columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from engine.batches import Floats, Ints
-from engine.errors import ConfigError, SchemaError
+from engine.errors import SchemaError
 from engine.features import Schema
 from simulator.logs import Progress, SlateLog
 from simulator.offers import ITEM_MISFIT, Offers, UnusableError
+from simulator.own_slates import MISFIT, Excluded, LoggedSlate, Moment, PartitionReader
 from streams.catalogue import Catalogue
-from streams.columns import BAD, IMPRESSION, EventColumns, RecordSpans
-from streams.config import EngineConfig
-from streams.counts import CountTable
-from streams.errors import BadEventError
-from streams.events import Impression, decode_event
-from streams.join import Joiner, JoinPoint
-from streams.log.base import EVENTS, EventLog, Record
-from streams.log.sqlite import SqliteLog
-from streams.scan import decode_columns
+from streams.counts import add_counts
+from streams.events import Impression
+from streams.log.base import EVENTS, EventLog
+from streams.log.opening import name_log, read_log_as_of_now
 
-__all__ = ["open_log", "read_events", "read_own_log"]
+__all__ = ["read_events", "read_own_log"]
 
 BATCH = 5000
 WAITING = "reward window open"
-MISFIT = "context does not fit the schema"
-EXAMPLES = 3
 
-
-def open_log(path: Path) -> SqliteLog:
-    """Open ``log.db``, or the one in a data folder; raises ``ConfigError`` when there is none."""
-    file = path / "log.db" if path.is_dir() else path
-    if not file.is_file():
-        raise ConfigError(f"{file} does not exist; give a log.db, or the folder that holds one")
-    return SqliteLog(file, read_only=True)
+_When = Callable[[Moment], int]
 
 
 def read_own_log(
-    path: Path, *, recommender: str | None = None, progress: Progress | None = None
+    place: str | Path, *, recommender: str | None = None, progress: Progress | None = None
 ) -> SlateLog:
-    """Read a log from its file; see `read_events`."""
-    log = open_log(path)
+    """Read a log from what `streams.log.opening` opens; see `read_events`."""
+    log = read_log_as_of_now(place)
     try:
-        return read_events(log, source=str(path), recommender=recommender, progress=progress)
+        source = name_log(place)
+        return read_events(log, source=source, recommender=recommender, progress=progress)
     finally:
         log.close()
 
@@ -58,98 +47,73 @@ def read_events(
     recommender: str | None = None,
     progress: Progress | None = None,
 ) -> SlateLog:
-    """Read every slate whose reward window is over.
+    """Read every slate whose reward window is over, in the order they were shown.
 
     Slates whose windows are still open at the end are left out and counted: their silence says
-    nothing yet.
+    nothing yet. Each partition is joined by itself, as live; slates of several are put in the order
+    of their stamps, those of one moment in that of partitions.
     """
-    reader = _Reader(recommender)
-    end, offset = log.end(EVENTS), 0
-    while records := log.poll(EVENTS, offset, BATCH):
-        reader.take(records)
-        offset = records[-1].offset + 1
-        if progress is not None:
-            progress(offset, end)
-    return reader.columns(Catalogue(log), source)
+    excluded = Excluded()
+    count = log.partitions(EVENTS)
+    begins = [log.begin(EVENTS, partition) for partition in range(count)]
+    total = sum(log.end(EVENTS, partition) - begin for partition, begin in enumerate(begins))
+    readers = []
+    done = 0
+    for partition, begin in enumerate(begins):
+        reader = PartitionReader(partition if count > 1 else None, begin, excluded)
+        readers.append(reader)
+        offset = begin
+        while records := log.poll(EVENTS, offset, BATCH, partition):
+            reader.take(records)
+            offset = records[-1].offset + 1
+            if progress is not None:
+                progress(done + offset - begin, total)
+        done += offset - begin
+    return _Columns(readers, recommender, excluded).lay_out(Catalogue(log), source)
 
 
-class _Slate(NamedTuple):
-    offset: int
-    stamp: int
-    impression: Impression
-    rewards: dict[int, tuple[float, int, int]]  # by slot: reward, offset that settled it, last
+class _Columns:
+    """Lays slates of all partitions out as columns.
 
-    @property
-    def final(self) -> bool:
-        return len(self.rewards) == len(self.impression.slate)
+    Settings are those of the partition whose clock is ahead: all get the same, one after another.
+    """
 
-
-class _Reader:
-    """Collects impressions and their rewards, then lays them out as columns."""
-
-    def __init__(self, recommender: str | None) -> None:
+    def __init__(
+        self, readers: list[PartitionReader], recommender: str | None, excluded: Excluded
+    ) -> None:
         self._recommender = recommender
-        self._joiner = Joiner(JoinPoint(0, 0, EngineConfig()))
-        self._slates: dict[int, _Slate] = {}  # by offset: a request id may come again
-        self._excluded: dict[str, int] = {}
-        self._examples: dict[str, list[str]] = {}
+        self._excluded = excluded
+        self._config = max(readers, key=lambda reader: reader.joiner.clock).joiner.config
+        self._counts = add_counts(reader.joiner.counts for reader in readers)
+        self._slates = sorted(
+            (slate for reader in readers for slate in reader.slates.values()),
+            key=lambda slate: slate.moment,
+        )
+        self._when = _offset_of if len(readers) == 1 else _rank(self._slates)
 
-    def take(self, records: Sequence[Record]) -> None:
-        spans = RecordSpans.of(records)
-        while spans.n:
-            columns = decode_columns(self._joiner.plan, spans)
-            self._joiner.add(columns)
-            self._take_slates(columns)
-            self._take_rewards()
-            self._joiner.mark_committed()
-            spans = spans.cut(columns.n, spans.n)
-
-    def _take_slates(self, columns: EventColumns) -> None:
-        for record in np.flatnonzero(columns.kind == BAD).tolist():
-            self._exclude(_fault(columns.errors[record]), f"offset {columns.offset[record]}")
-        fates = self._joiner.fates
-        opened = (columns.kind == IMPRESSION) & (fates != CountTable.COLUMNS.index("duplicate"))
-        for record in np.flatnonzero(opened).tolist():
-            offset = int(columns.offset[record])
-            if fates[record] == CountTable.DEAD:
-                inside = columns.errors[record].pointer.startswith("/slate")
-                self._exclude(ITEM_MISFIT if inside else MISFIT, f"offset {offset}")
-                continue
-            impression = decode_event(columns.value(record))
-            assert isinstance(impression, Impression)  # noqa: S101
-            self._slates[offset] = _Slate(offset, int(columns.stamp[record]), impression, {})
-
-    def _take_rewards(self) -> None:
-        joined, self._joiner.outcomes = self._joiner.outcomes, []
-        for _, outcomes, _, offset, opened in joined:
-            columns = (opened, outcomes.slot, outcomes.reward, offset, outcomes.last)
-            for slate, slot, *settled in zip(*(c.tolist() for c in columns), strict=True):
-                reward, at, last = settled
-                self._slates[slate].rewards[slot] = (reward, at, last)
-
-    def columns(self, catalogue: Catalogue, source: str) -> SlateLog:
-        usable = [slate for slate in self._slates.values() if self._usable(slate)]
+    def lay_out(self, catalogue: Catalogue, source: str) -> SlateLog:
+        usable = [slate for slate in self._slates if self._usable(slate)]
         schema = self._schema([slate.impression for slate in usable])
         offers = Offers(catalogue, schema)
-        kept: list[_Slate] = []
+        kept: list[LoggedSlate] = []
         set_of: list[int] = []
         rows: list[Floats] = []
         for slate in usable:
             if not _fits(schema, slate.impression):
-                self._exclude(MISFIT, f"request {slate.impression.request_id}")
+                self._excluded.add(MISFIT, f"request {slate.impression.request_id}")
                 continue
             try:
                 number = offers.take(slate.impression)
                 z = schema.encode_items([item.features or {} for item in slate.impression.slate])
             except (UnusableError, SchemaError) as error:
                 reason = str(error) if isinstance(error, UnusableError) else ITEM_MISFIT
-                self._exclude(reason, f"request {slate.impression.request_id}")
+                self._excluded.add(reason, f"request {slate.impression.request_id}")
                 continue
             kept.append(slate)
             set_of.append(number)
             rows.append(z)
         impressions = [slate.impression for slate in kept]
-        slots = _fill_slots(kept, rows, offers.number, len(schema.item_columns))
+        slots = _fill_slots(kept, rows, offers.number, len(schema.item_columns), self._when)
         return SlateLog(
             source=source,
             format="events",
@@ -160,39 +124,33 @@ class _Reader:
             candidate_set=np.array(set_of, dtype=np.int64),
             contexts=[impression.context for impression in impressions],
             request_ids=[impression.request_id for impression in impressions],
-            sequence=np.array([slate.offset for slate in kept], dtype=np.int64),
-            time_ms=np.array([slate.stamp for slate in kept], dtype=np.int64),
+            sequence=np.array([self._when(slate.moment) for slate in kept], dtype=np.int64),
+            time_ms=np.array([slate.moment.stamp for slate in kept], dtype=np.int64),
             schema=schema,
             users=_users(impressions),
-            excluded=self._excluded,
-            counts=self._joiner.counts.to_dict(),
-            examples=self._examples,
+            excluded=self._excluded.counts,
+            counts=self._counts.to_dict(),
+            examples=self._excluded.examples,
             **slots,
         )
 
-    def _exclude(self, reason: str, example: str) -> None:
-        self._excluded[reason] = self._excluded.get(reason, 0) + 1
-        shown = self._examples.setdefault(reason, [])
-        if len(shown) < EXAMPLES:
-            shown.append(example)
-
-    def _usable(self, slate: _Slate) -> bool:
+    def _usable(self, slate: LoggedSlate) -> bool:
         """Whether a slate is of the recommender asked for and final; else the reason is counted."""
         impression = slate.impression
         if self._recommender not in {None, impression.recommender}:
             return False
         reason = None
-        if impression.recommender not in self._joiner.config.recommenders:
+        if impression.recommender not in self._config.recommenders:
             reason = "recommender not configured"
         elif not slate.final:
             reason = "slate not activated, or in part" if impression.deferred else WAITING
         if reason:
-            self._exclude(reason, f"request {impression.request_id}")
+            self._excluded.add(reason, f"request {impression.request_id}")
         return reason is None
 
     def _schema(self, impressions: list[Impression]) -> Schema:
         """Features of the policy that served most."""
-        config = self._joiner.config
+        config = self._config
         named = [impression.recommender for impression in impressions]
         if not named:
             return Schema()
@@ -208,14 +166,23 @@ def _fits(schema: Schema, impression: Impression) -> bool:
     return True
 
 
-def _fault(error: BadEventError) -> str:
-    if error.pointer.endswith("/propensity"):
-        return "propensity not in (0, 1]"
-    return f"record not valid ({error.reason})"
+def _offset_of(moment: Moment) -> int:
+    return moment.offset
+
+
+def _rank(slates: list[LoggedSlate]) -> _When:
+    """Number the moments that slates were shown and settled at, in order."""
+    moments = {slate.moment for slate in slates}
+    moments.update(settled.moment for slate in slates for settled in slate.rewards.values())
+    return {moment: number for number, moment in enumerate(sorted(moments))}.__getitem__
 
 
 def _fill_slots(
-    slates: list[_Slate], rows: list[Floats], number: dict[str, int], width: int
+    slates: list[LoggedSlate],
+    rows: list[Floats],
+    number: dict[str, int],
+    width: int,
+    when: _When,
 ) -> dict[str, Any]:
     """Columns of a `SlateLog` that have a place for every slot."""
     n, k = len(slates), max((len(slate.impression.slate) for slate in slates), default=1)
@@ -230,7 +197,9 @@ def _fill_slots(
             propensity[row, slot] = shown.propensity
             pinned[row, slot] = shown.method == "pinned"
             recurrence[row, slot] = shown.recurrence or 0
-            reward[row, slot], matured[row, slot], last[row, slot] = slate.rewards[slot]
+            settled = slate.rewards[slot]
+            reward[row, slot], last[row, slot] = settled.reward, settled.last
+            matured[row, slot] = when(settled.moment)
     return {
         "items": items,
         "propensity": propensity,

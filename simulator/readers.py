@@ -28,8 +28,8 @@ def read_log(
     Parameters
     ----------
     path
-        slatestream's ``log.db`` or the folder it is in; for ``obd`` the folder that holds
-        ``random`` and ``bts``.
+        slatestream's ``log.db`` or the folder it is in, an archive of a log, or a Kafka URL; for
+        ``obd`` the folder that holds ``random`` and ``bts``.
     format
         ``events`` or ``obd``.
     campaign, behaviour
@@ -45,5 +45,5 @@ def read_log(
     if format == "obd":
         return read_obd(Path(path), campaign=campaign, behaviour=behaviour, progress=progress)
     if format == "events":
-        return read_own_log(Path(path), recommender=recommender, progress=progress)
+        return read_own_log(path, recommender=recommender, progress=progress)
     raise ConfigError(f"format is {format!r}; give one of {', '.join(FORMATS)}")

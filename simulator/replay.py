@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,22 @@ from engine.batches import Floats, Outcomes
 from engine.errors import ConfigError
 from engine.registry import make_policy
 from simulator.logs import Progress, SlateLog
-from simulator.own_log import open_log
 from simulator.readers import read_log
 from simulator.targets import score_rows
 from streams.config import EngineConfig, PolicyConfig
+from streams.counts import add_counts
 from streams.log.base import EVENTS, EventLog
-from streams.shard import replay_log
+from streams.log.opening import name_log, read_log_as_of_now
+from streams.replay import ReplayedAll, replay_all
 
-__all__ = ["PolicyReplay", "Replay", "reject_and_learn", "replay", "replay_events"]
+__all__ = [
+    "PolicyReplay",
+    "Replay",
+    "ShardReplay",
+    "reject_and_learn",
+    "replay",
+    "replay_events",
+]
 
 NORMAL_95 = 1.959963984540054
 BLOCK = 256
@@ -30,9 +38,10 @@ BLOCK = 256
 class PolicyReplay:
     """What a policy learned from a log.
 
-    For our own log every outcome is learned and ``state_hash`` tells the state. For a foreign log
-    only accepted rows are: ``acceptance`` is their share and ``mean_reward`` (with standard error
-    and 95 % interval) their mean; None when none was accepted.
+    For our own log every outcome is learned and ``state_hash`` tells the state: all shards added
+    up. For a foreign log only accepted rows are: ``acceptance`` is their share and
+    ``mean_reward`` (with standard error and 95 % interval) their mean; None when none was
+    accepted.
     """
 
     policy: str
@@ -47,15 +56,35 @@ class PolicyReplay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShardReplay:
+    """A partition replayed, from offset ``begin`` to before ``next_offset``.
+
+    ``state_hash`` is that of the learner that owns it, once it is as far.
+    """
+
+    topic: str
+    partition: int
+    begin: int
+    next_offset: int
+    state_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """All policies replayed, and the log's conservation count when it has one."""
+    """All policies replayed, and the log's conservation count when it has one.
+
+    ``state_hash`` and ``next_offset`` are those of the only shard, None when there are several;
+    ``records`` is how many were read of the events, or rows of a foreign log.
+    """
 
     source: str
     format: str
     state_hash: str | None
-    next_offset: int
+    next_offset: int | None
+    records: int
     conservation: dict[str, object] | None
     policies: list[PolicyReplay]
+    shards: list[ShardReplay] = field(default_factory=list)
 
 
 def replay(
@@ -72,6 +101,8 @@ def replay(
 
     Parameters
     ----------
+    path
+        As `simulator.readers.read_log` takes it.
     specs
         Policies to learn: for our own log names configured in it or specs, all that it
         configures when none is given; for a foreign log specs.
@@ -84,9 +115,9 @@ def replay(
         When the log or a policy cannot be used.
     """
     if format == "events":
-        log = open_log(Path(path))
+        log = read_log_as_of_now(path)
         try:
-            return replay_events(log, specs, source=str(path), progress=progress)
+            return replay_events(log, specs, source=name_log(path), progress=progress)
         finally:
             log.close()
     if not specs:
@@ -97,6 +128,7 @@ def replay(
         format=format,
         state_hash=None,
         next_offset=len(slates),
+        records=len(slates),
         conservation=None,
         policies=[reject_and_learn(slates, spec, seed=seed, progress=progress) for spec in specs],
     )
@@ -110,15 +142,14 @@ def replay_events(
     progress: Progress | None = None,
 ) -> Replay:
     """Fold slatestream's own log: without specs, or with its own names, to the live state."""
-    end = log.end(EVENTS)
-    report = None if progress is None else lambda done: progress(done, end)
-    own = replay_log(log, progress=report)
+    own = replay_all(log, progress=progress)
     found = []
     for spec in specs or own.states:
         learned = own
         if spec not in own.states:
-            learned = replay_log(log, _only(own.config, spec), progress=report)
-        state, rows = learned.states[spec], learned.outcomes.get(spec, 0)
+            learned = replay_all(log, _only(own.config, spec), progress=progress)
+        state = learned.states[spec]
+        rows = sum(shard.outcomes.get(spec, 0) for shard in learned.shards.values())
         found.append(
             PolicyReplay(
                 policy=spec,
@@ -129,14 +160,36 @@ def replay_events(
                 acceptance=1.0,
             )
         )
+    shards = _shards(own)
+    alone = shards[0] if len(shards) == 1 else None
+    events = [shard.counts for (topic, _), shard in own.shards.items() if topic == EVENTS]
+    counts = add_counts(events).to_dict()
     return Replay(
         source=source,
         format="events",
-        state_hash=own.hash,
-        next_offset=own.next_offset,
-        conservation={"exact": own.counts.exact, "counts": own.counts.to_dict()},
+        state_hash=alone.state_hash if alone else None,
+        next_offset=alone.next_offset if alone else None,
+        records=sum(of_kind["consumed"] for of_kind in counts.values()),
+        conservation={
+            "exact": all(counts.exact for counts in events),
+            "counts": counts,
+        },
         policies=found,
+        shards=shards,
     )
+
+
+def _shards(own: ReplayedAll) -> list[ShardReplay]:
+    return [
+        ShardReplay(
+            topic=topic,
+            partition=partition,
+            begin=own.begins[topic, partition],
+            next_offset=shard.next_offset,
+            state_hash=shard.hash,
+        )
+        for (topic, partition), shard in own.shards.items()
+    ]
 
 
 def _only(config: EngineConfig, spec: str) -> EngineConfig:

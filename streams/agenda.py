@@ -1,4 +1,4 @@
-"""What the joiner must come back to: deadlines, the oldest record needed, requests to forget.
+"""What a commit holds of the joiner: where to fold again from, and closed requests.
 
 What a request is remembered for, and why recovery is exact
 -----------------------------------------------------------

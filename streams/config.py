@@ -99,6 +99,10 @@ class RecommenderConfig:
         for name, number in {"default_reward": self.default_reward, **self.kinds}.items():
             if not math.isfinite(number) or abs(number) > MAX_WEIGHT:
                 raise ConfigError(f"{name} is {number}; give a number within ±{MAX_WEIGHT:.0e}")
+        # Whole numbers become floats, as they do on their way through the log: one hash for both.
+        object.__setattr__(self, "window_seconds", float(self.window_seconds))
+        object.__setattr__(self, "default_reward", float(self.default_reward))
+        object.__setattr__(self, "kinds", {kind: float(n) for kind, n in self.kinds.items()})
 
     @cached_property
     def window_ms(self) -> int:

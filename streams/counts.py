@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FATES", "CountTable", "Counts"]
+__all__ = ["FATES", "CountTable", "Counts", "add_counts"]
 
 FATES = ("applied", "duplicate", "late", "orphan", "not_shown", "filtered", "dead")
 
@@ -33,9 +33,9 @@ class Counts:
     def __repr__(self) -> str:
         return f"Counts({self.by_type})"
 
-    def consume(self, kind: str) -> None:
-        """Count a record read from the log."""
-        self._of(kind)["consumed"] += 1
+    def consume(self, kind: str, n: int = 1) -> None:
+        """Count ``n`` records read from the log."""
+        self._of(kind)["consumed"] += n
 
     def hold(self, kind: str) -> None:
         """Count a record whose fate is not decided yet."""
@@ -73,7 +73,7 @@ class Counts:
 
 
 class CountTable:
-    """The same counts as kernels keep them: see `engine.kernels.windows`.
+    """The same counts as kernels keep them: see `engine.kernels.ledger`.
 
     Attributes
     ----------
@@ -116,6 +116,17 @@ class CountTable:
         return Counts(
             {kind: dict(zip(self.COLUMNS, row[:-1], strict=True)) for kind, row in told if row[-1]}
         )
+
+
+def add_counts(parts: Iterable[Counts]) -> Counts:
+    """Counts of several shards together."""
+    total = Counts()
+    for part in parts:
+        for kind, counted in part.by_type.items():
+            held = total.by_type.setdefault(kind, _zeros())
+            for name, n in counted.items():
+                held[name] += n
+    return total
 
 
 def _zeros() -> dict[str, int]:

@@ -20,8 +20,7 @@ from engine.kernels.blocks import (
     WINDOW_WORDS,
 )
 from engine.kernels.gather import put_rows
-from engine.kernels.tables import HASH, VALUE, move_entries
-from engine.kernels.windows import (
+from engine.kernels.ledger import (
     CLOCK,
     CLOSED,
     ENDS,
@@ -33,6 +32,7 @@ from engine.kernels.windows import (
     X_WIDTH,
     Z_WIDTH,
 )
+from engine.kernels.tables import HASH, VALUE, move_entries
 from streams.agenda import Remembered
 from streams.columns import IMPRESSION, EventColumns
 from streams.rules import Rules
@@ -64,7 +64,7 @@ class Holdings:
     heap
         Deadlines, ``(…, 3)``.
     state
-        Numbers, named in `engine.kernels.windows`.
+        Numbers, named in `engine.kernels.ledger`.
     """
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ from engine.kernels.blocks import (
     WINDOW,
 )
 from engine.kernels.join import join_events
-from engine.kernels.windows import AT, CLOCK, ENDS, LONGEST, MEMORY, NEXT_OFFSET
+from engine.kernels.ledger import AT, CLOCK, ENDS, LONGEST, MEMORY, NEXT_OFFSET
 from streams.agenda import ConfigHistory, JoinPoint, Remembered
 from streams.column_plan import ColumnPlan
 from streams.columns import CONTROL, FEEDBACK, IMPRESSION, EventColumns

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from engine.batches import Outcomes
 from engine.kernels.gather import gather_outcomes
-from engine.kernels.tables import move_entries
-from engine.kernels.windows import (
+from engine.kernels.ledger import (
     BY_OFFSET,
     CHANGED,
     LEARNED_SLOTS,
@@ -19,6 +18,7 @@ from engine.kernels.windows import (
     OUTCOMES,
     SIZE,
 )
+from engine.kernels.tables import move_entries
 from streams.agenda import Remembered
 from streams.column_plan import ColumnPlan
 from streams.holdings import Holdings

@@ -8,10 +8,14 @@ from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import RefusedError, StoreError
 from streams.events import Tick, encode_event
-from streams.log.base import EVENTS, EventLog, Place
-from streams.positions import Commit, Position
+from streams.log.base import EVENTS, OUTCOMES, EventLog, Place
+from streams.outbox import Outbox
+from streams.outcome_shard import OutcomeShard
+from streams.outcomes import own_config
+from streams.positions import Chain, Commit, Position, Saved
 from streams.requests import DeadLetter
 from streams.shard import Shard, Snapshot
+from streams.states import ShardStates
 from streams.store import Store
 from streams.watches import log_drift, make_watches
 
@@ -37,6 +41,8 @@ class Learner:
     config
         What state shall depend on from now on. When the log's last control record says
         otherwise, one is appended; state changes when it comes through the log.
+    topic
+        `EVENTS`, whose records are joined, or `OUTCOMES`, where policies are learned in order.
     partition
         Number of the partition.
     point
@@ -55,16 +61,19 @@ class Learner:
         store: Store,
         config: EngineConfig,
         *,
+        topic: str = EVENTS,
         partition: int = 0,
         point: Callable[[str], None] = _nothing,
     ) -> None:
         self._log = log
         self._store = store
         self._config = config
+        self._topic = topic
         self._partition = partition
         self._point = point
         self._position: Position | None = None
-        self._shard = Shard()
+        self._shard: ShardStates = Shard() if topic == EVENTS else OutcomeShard()
+        self._outbox = Outbox(log, partition, point)
         self._target = 0  # offset to reach before it is current
         self._ticked = 0
         self._drained = False  # whether the last poll brought nothing
@@ -95,24 +104,24 @@ class Learner:
     @property
     def dead(self) -> Sequence[DeadLetter]:
         """Records that could not be used since the last commit."""
-        return self._shard.joiner.dead
+        return self._shard.dead
 
     @property
-    def shard(self) -> Shard:
+    def shard(self) -> ShardStates:
         """The state owned."""
         return self._shard
 
     def hash(self) -> str:
-        """Hash of the state: equal to that of `replay_log` over the same records."""
+        """Hash of the state: equal to that of `streams.replay` over the same records."""
         return self._shard.hash()
 
     def lag(self) -> int:
         """Records in the log not learned from yet."""
-        return self._log.end(EVENTS, self._partition) - self.next_offset
+        return self._log.end(self._topic, self._partition) - self.next_offset
 
     def age_ms(self) -> int | None:
         """How long ago by the log's clock the last record learned from came; None before it."""
-        clock = self._shard.joiner.clock
+        clock = self._shard.clock
         return max(self._log.now_ms() - clock, 0) if clock else None
 
     def start(self) -> None:
@@ -138,28 +147,18 @@ class Learner:
         ------
         RefusedError
             When state and log do not fit each other.
+        ConfigError
+            When a policy must learn in order and there is no topic for its outcomes.
         """
-        log, part = self._log, self._partition
-        begin = log.begin(EVENTS, part)
-        position = self._store.claim(
-            EVENTS, part, log.topic_id(EVENTS), log.partitions(EVENTS), begin
-        )
-        end = log.end(EVENTS, part)  # now that nobody else commits
+        log, topic, part = self._log, self._topic, self._partition
+        self._config = own_config(log, self._config, topic, part)
+        begin = log.begin(topic, part)
+        position = self._store.claim(topic, part, log.topic_id(topic), log.partitions(topic), begin)
+        end = log.end(topic, part)  # now that nobody else commits
         self._point("claimed")
         saved = self._store.load(position)
         self._check_kept(position, begin, end)
-        snapshot = Snapshot(
-            join_point=position.join_point,
-            next_offset=position.next_offset,
-            clock=position.clock,
-            config=position.config,
-            counts=Counts(position.counts.to_dict()),
-            closed=saved.closed,
-            states=position.states(saved),
-        )
-        self._shard = Shard.restore(
-            snapshot, lambda offset, limit: log.poll(EVENTS, offset, limit, part)
-        )
+        self._shard = self._restore(position, saved)
         self._shard.point = self._point
         self._position = position
         self._target = end
@@ -169,7 +168,7 @@ class Learner:
         """Learn from up to ``limit`` records; returns how many there were."""
         if not self.current:
             self._settle_in()
-        records = self._log.poll(EVENTS, self.next_offset, limit, self._partition)
+        records = self._log.poll(self._topic, self.next_offset, limit, self._partition)
         self._drained = not records
         self._point("polled")
         self._shard.fold(records)
@@ -183,7 +182,7 @@ class Learner:
         them is 0.1 s past its deadline by the log's own clock: traffic mostly closes it before.
         Returns whether a tick was appended.
         """
-        deadline = self._shard.joiner.next_deadline
+        deadline = self._shard.next_deadline
         now = self._log.now_ms()
         due = deadline is not None and now >= deadline + TICK_GRACE_MS
         # Where clocks disagree a tick may not reach the deadline: the next waits its time.
@@ -206,29 +205,58 @@ class Learner:
             return 0
         shard.settle()
         base = bool(shard.rebuilt) or position.wants_base
+        chain = self._deliver(position.chain)
         commit = Commit(
             next_offset=shard.next_offset,
-            clock=shard.joiner.clock,
-            join_point=shard.joiner.join_point(),
+            clock=shard.clock,
+            join_point=shard.join_point(),
             counts=shard.counts,
             config=shard.config,
             bodies=shard.bodies(base=base),
             base=base,
             delta=shard.bodies(base=False) if base and not shard.rebuilt else None,
-            remembered=shard.joiner.remembered,
-            dead=shard.joiner.dead,
+            remembered=shard.remembered,
+            dead=shard.dead,
+            chain=chain,
         )
         self._point("committing")
         self._position = self._store.commit(position, commit)
         self._point("committed")
         shard.mark_committed()
         # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
-        log_drift(self._log, self._partition, shard.watches)
+        log_drift(self._log, self._topic, self._partition, shard.watches)
         return max(commit.size, 1)
 
     def check_owned(self) -> None:
         """Raise ``FencedError`` when the shard is another's now, without anything to commit."""
         self._store.check_owned(self.position)
+
+    def _restore(self, position: Position, saved: Saved) -> ShardStates:
+        log, part = self._log, self._partition
+        if self._topic == OUTCOMES:
+            return OutcomeShard.restore(position, position.states(saved))
+        snapshot = Snapshot(
+            join_point=position.join_point,
+            next_offset=position.next_offset,
+            clock=position.clock,
+            config=position.config,
+            counts=Counts(position.counts.to_dict()),
+            closed=saved.closed,
+            states=position.states(saved),
+        )
+        return Shard.restore(
+            snapshot,
+            lambda offset, limit: log.poll(EVENTS, offset, limit, part),
+            apart=log.partitions(EVENTS) > 1,
+        )
+
+    def _deliver(self, chain: Chain) -> Chain:
+        """Hand over what others learn; returns the chain as of the next commit."""
+        shard = self._shard
+        if isinstance(shard, OutcomeShard):
+            return shard.chain
+        assert isinstance(shard, Shard)  # noqa: S101
+        return self._outbox.send(shard, chain)
 
     def _settle_in(self) -> None:
         if self.next_offset < self._target:
@@ -250,11 +278,11 @@ class Learner:
             )
         if position.join_point.offset < begin:
             raise RefusedError(
-                f"{EVENTS}-{self._partition} begins at offset {begin} and the stored state needs "
-                f"it from {position.join_point.offset} on: retention removed records before they "
-                "were learned. Keep records longer than the service may be down; to go on without "
-                "them, learn anew with 'slatestream reset'"
+                f"{self._topic}-{self._partition} begins at offset {begin} and the stored state "
+                f"needs it from {position.join_point.offset} on: retention removed records before "
+                "they were learned. Keep records longer than the service may be down; to go on "
+                "without them, learn anew with 'slatestream reset'"
             )
 
     def _append(self, key: str, value: bytes) -> Place:
-        return self._log.append(EVENTS, [(key, value)], self._partition)[0]
+        return self._log.append(self._topic, [(key, value)], self._partition)[0]

@@ -13,17 +13,21 @@ from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.requests import DeadLetter
 
-__all__ = ["Bodies", "Commit", "Position", "Saved", "Tail", "from_row", "to_row"]
+__all__ = ["Bodies", "Chain", "Commit", "Mark", "Position", "Saved", "Tail", "from_row", "to_row"]
 
 MIN_BASE_BYTES = 1 << 16
 Bodies = dict[str, bytes]  # policy name -> saved state
+Mark = tuple[int, int]  # offset of a source, and how many outcomes were produced there before
+Chain = Mapping[str, Mark]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
     """How far a shard is, and under which claim.
 
-    ``delta_bytes`` are those of deltas that no base was written for yet.
+    ``chain`` says, of a shard of `EVENTS`, up to where its outcomes are written to each partition
+    of `OUTCOMES`; of a shard of `OUTCOMES`, up to where each source's are learned. ``delta_bytes``
+    are those of deltas that no base was written for yet.
     """
 
     topic: str
@@ -39,7 +43,7 @@ class Position:
     config: EngineConfig
     delta_bytes: int
     base_bytes: int
-    chain: Mapping[int, int]
+    chain: Chain
 
     @property
     def wants_base(self) -> bool:
@@ -109,8 +113,7 @@ class Commit:
     ``bodies`` hold, by policy, rows touched since the last commit (absolute values), or whole
     states when ``base``. ``delta`` are the rows touched beside a base, so that an older base
     leads past this commit too; None when rows alone cannot tell what changed. ``remembered`` are
-    requests closed; ``chain``, of a shard of `OUTCOMES`, is up to where each source's outcomes
-    are learned.
+    requests closed; ``chain`` is the position's after it.
     """
 
     next_offset: int
@@ -122,7 +125,7 @@ class Commit:
     base: bool
     remembered: Remembered
     dead: Sequence[DeadLetter]
-    chain: Mapping[int, int] = field(default_factory=dict)
+    chain: Chain = field(default_factory=dict)
     delta: Mapping[str, bytes] | None = None
 
     @property
@@ -186,7 +189,7 @@ def from_row(row: Mapping[str, Any]) -> Position:
         config=EngineConfig.from_dict(json.loads(row["config"])),
         delta_bytes=row["delta_bytes"],
         base_bytes=row["base_bytes"],
-        chain={int(source): offset for source, offset in json.loads(row["chain"]).items()},
+        chain={name: (at, n) for name, (at, n) in json.loads(row["chain"]).items()},
     )
 
 

@@ -12,18 +12,19 @@ import operator
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.policy import Policy, Posterior
 from engine.state import State
-from streams.align import align_state
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import StoreError
 from streams.log.base import EVENTS, OUTCOMES
+from streams.merging import gather_states
 from streams.positions import Bodies, Position, Tail
+from streams.states import build_policies
 from streams.store import Store
 from streams.views import ViewWriter
 
@@ -54,23 +55,33 @@ class _Shard:
 
     @classmethod
     def of(cls, position: Position, base: Bodies, deltas: Sequence[Bodies]) -> _Shard:
-        policies = {name: each.build(name) for name, each in position.config.policies.items()}
+        policies = build_policies(position.config)
         states = {
             name: policy.load(base[name]) if name in base else policy.init()
             for name, policy in policies.items()
         }
         shard = cls(position, states, policies)
-        shard.put(deltas)
+        shard.put(position, deltas)
         return shard
 
-    def put(self, deltas: Sequence[Bodies]) -> dict[str, dict[str, None]]:
-        """Write deltas over the states; returns the items touched by policy."""
+    def put(self, position: Position, deltas: Sequence[Bodies]) -> dict[str, dict[str, None]]:
+        """Write deltas that lead to ``position`` over the states; returns items touched by policy.
+
+        Where settings changed and no base came with them, no policy's state did.
+        """
+        if position.config == self.position.config:
+            position = replace(position, config=self.position.config)  # its hash is known
+        else:
+            self.policies = build_policies(position.config)
+        self.position = position
         touched: dict[str, dict[str, None]] = {}
         for bodies in deltas:
             for name, body in bodies.items():
                 if name in self.states:
                     items = self.states[name].put_bytes(body)
                     touched.setdefault(name, {}).update(dict.fromkeys(items))
+        for name, policy in self.policies.items():
+            policy.decay(self.states[name], position.clock)  # of those without a delta too
         return touched
 
 
@@ -83,14 +94,18 @@ class _Made:
     landmark: int
     states: list[State]
 
-    def follows(self, states: list[State], items: list[str]) -> bool:
-        """Bring the whole up to the shards' states; False when that takes more than some rows."""
+    def follows(self, states: list[State], items: list[str], *, pooled: bool) -> bool:
+        """Bring the whole up to the shards' states; False when that takes more than some rows.
+
+        A ``pooled`` model adds up over items in the order of their rows, which for an item that
+        is new to the whole is not that of shards added up.
+        """
         same = len(states) == len(self.states) and all(map(operator.is_, states, self.states))
         if not same or any(state.landmark != self.landmark for state in states):
             return False
         if len(states) == 1:
             return True
-        if self.whole.parts:
+        if self.whole.parts or (pooled and np.any(self.whole.rows(items) < 0)):
             return False
         _add_rows(self.whole, states, items)
         return True
@@ -124,6 +139,7 @@ class Publisher:
         self._made: dict[str, _Made] = {}
         self._touched: dict[str, dict[str, None]] = {}
         self._shown: EngineConfig | None = None
+        self._policies: dict[str, Policy] = {}
         self._pending = False
 
     def refresh(self) -> int | None:
@@ -138,12 +154,13 @@ class Publisher:
         seen = {key: shard.position.seq for key, shard in self._shards.items()}
         for tail in self._store.tail(seen):
             self._take(tail)
-        if not self._pending:
+        if not self._pending or not self._of(EVENTS):
             return None
         config = self._choose_config()
         if config is not self._shown:
             self._made, self._shown = {}, config
-        posteriors = {name: self._derive(name, config) for name in config.policies}
+            self._policies = build_policies(config)
+        posteriors = {name: self._derive(name, policy) for name, policy in self._policies.items()}
         self._touched = {}
         events = self._of(EVENTS)
         offsets = {shard.position.partition: shard.position.next_offset for shard in events}
@@ -153,7 +170,7 @@ class Publisher:
             clocks=clocks,
             policies=posteriors,
             config=config,
-            counts=_add_counts(shard.position.counts for shard in events),
+            counts=_add_counts(shard.position.counts for shard in self._shards.values()),
         )
         seconds = time.monotonic() - start
         self._watch(Published(version=version, offsets=offsets, clocks=clocks, seconds=seconds))
@@ -177,12 +194,11 @@ class Publisher:
         key = (tail.position.topic, tail.position.partition)
         shard = self._shards.get(key)
         self._pending = True
-        if tail.base is not None or shard is None or shard.position.config != tail.position.config:
+        if tail.base is not None or shard is None:
             self._shards[key] = _Shard.of(tail.position, tail.base or {}, tail.deltas)
             self._made = {}
             return
-        shard.position = tail.position
-        for name, items in shard.put(tail.deltas).items():
+        for name, items in shard.put(tail.position, tail.deltas).items():
             self._touched.setdefault(name, {}).update(items)
 
     def _of(self, topic: str) -> list[_Shard]:
@@ -196,11 +212,11 @@ class Publisher:
             return self._config  # nothing is learned, or was reset: serve what is believed at first
         return max(self._of(EVENTS), key=lambda shard: shard.position.clock).position.config
 
-    def _derive(self, name: str, config: EngineConfig) -> Posterior:
-        policy = config.policies[name].build(name)
+    def _derive(self, name: str, policy: Policy) -> Posterior:
         states = self._states(name, policy)
         made, items = self._made.get(name), list(self._touched.get(name, {}))
-        if made is not None and made.follows(states, items):
+        pooled = policy.model.traits.pooled
+        if made is not None and made.follows(states, items, pooled=pooled):
             made.posterior = policy.refresh(made.posterior, made.whole, items)
             return made.posterior
         whole = states[0] if len(states) == 1 else policy.merge(states)
@@ -209,11 +225,9 @@ class Publisher:
 
     def _states(self, name: str, policy: Policy) -> list[State]:
         """States of the shards that hold a policy, in partition order."""
-        ordered = policy.model.traits.merging == "refused"
-        owners = [shard for shard in self._of(OUTCOMES) if name in shard.states] if ordered else []
-        shards = owners or [shard for shard in self._of(EVENTS) if name in shard.states]
-        states = [align_state(policy, s.policies[name], s.states[name]) for s in shards]
-        return states or [policy.init()]
+        events = self._of(EVENTS)
+        apart = any(shard.position.partitions > 1 for shard in events)
+        return gather_states(name, policy, events, self._of(OUTCOMES), apart=apart)
 
 
 def _add_rows(whole: State, states: Sequence[State], items: list[str]) -> None:

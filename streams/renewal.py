@@ -21,6 +21,7 @@ from streams.blobs import at, key_of
 from streams.database import Database
 from streams.errors import RefusedError
 from streams.log.base import EVENTS, OUTCOMES, EventLog
+from streams.outcome_shard import START
 from streams.positions import Position, from_row, to_row
 from streams.snapshots import BodyFrame, ClosedFrame, ShardFrame, Snapshot, read_frames
 from streams.tables import BASE, CLOSED, DELTA, SHARD
@@ -30,7 +31,6 @@ __all__ = ["Topic", "find_topics", "reset", "restore"]
 Row = dict[str, Any]
 Rows = dict[tuple[str, int], Row]
 
-START = "start"  # in the chain of a shard of OUTCOMES: where learning began
 EMPTY = msgspec.msgpack.encode({})
 
 

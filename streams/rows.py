@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,13 +12,28 @@ from engine.errors import SchemaError
 from engine.features import Context, Schema
 from streams.catalogue import Catalogue
 from streams.errors import BadEventError, BadItemError
-from streams.events import Features, Impression, Item
+from streams.events import Features, Item
 from streams.refusals import escape
 
 __all__ = ["ItemRows", "SlateRows", "encode_slate", "pick_features"]
 
 ROWS_KEPT = 1 << 18
 NOTHING: Features = {}
+
+
+class _Slot(Protocol):
+    @property
+    def features(self) -> Features | None: ...
+
+
+class _Slate(Protocol):
+    """A slate with the features used when serving it."""
+
+    @property
+    def context(self) -> Features: ...
+
+    @property
+    def slate(self) -> Sequence[_Slot]: ...
 
 
 class SlateRows(NamedTuple):
@@ -28,8 +43,8 @@ class SlateRows(NamedTuple):
     z: Floats | None  # (k, e); None when the schema has no item features
 
 
-def encode_slate(schema: Schema, impression: Impression) -> SlateRows:
-    """Encode the context and the items of an impression.
+def encode_slate(schema: Schema, impression: _Slate) -> SlateRows:
+    """Encode the context and the items of an impression, or of some of its slots.
 
     Raises
     ------

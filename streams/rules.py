@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.kernels.windows import (
+from engine.kernels.ledger import (
     AGGREGATION,
     AT_ONCE,
     EARLIEST,
@@ -45,7 +45,7 @@ class Rules:
     plan
         What records must be decoded under.
     rows, rates
-        As `engine.kernels.windows` names their columns.
+        As `engine.kernels.ledger` names their columns.
     """
 
     def __init__(self, config: EngineConfig, kept: Sequence[RecommenderConfig] = ()) -> None:

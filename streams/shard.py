@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 
 import numpy as np
 
-from engine.drift import RewardWatch
 from engine.policy import Policy
 from engine.state import State
 from streams.agenda import JoinPoint, Remembered
-from streams.align import align_state
-from streams.columns import RecordSpans
+from streams.columns import IMPRESSION, EventColumns, RecordSpans
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import StoreError
 from streams.join import Joiner
+from streams.joined import Joined
 from streams.log.base import EVENTS, EventLog, Record
 from streams.log.batches import RecordBatch
+from streams.outcomes import Outgoing
+from streams.requests import DeadLetter
 from streams.scan import decode_columns
+from streams.states import ShardStates, learns_in_order
 
 __all__ = ["Replayed", "Shard", "Snapshot", "replay_log"]
 
 BATCH = 10_000
-
-
-def _nothing(_: str) -> None:
-    return
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +53,25 @@ class Replayed:
     outcomes: dict[str, int]  # slots learned, by policy
     hash: str
     next_offset: int
+    clock: int
+
+    @classmethod
+    def of(cls, shard: ShardStates) -> Replayed:
+        """What a shard holds."""
+        digest = shard.hash()
+        return cls(
+            config=shard.config,
+            policies=shard.policies,
+            states=shard.states,
+            counts=shard.counts,
+            outcomes=shard.outcomes,
+            hash=digest,
+            next_offset=shard.next_offset,
+            clock=shard.clock,
+        )
 
 
-class Shard:
+class Shard(ShardStates):
     """Joiner and the states its outcomes move.
 
     Parameters
@@ -66,34 +80,45 @@ class Shard:
         What is in force before the first record; control records change it.
     fixed
         Keep to ``config`` and pass over control records: to learn a log anew.
+    apart
+        Leave outcomes of policies that learn in order to others: `EVENTS` has more partitions.
+    begin
+        Offset to begin at: above 0 when the log keeps no earlier records.
 
     Attributes
     ----------
-    outcomes
-        How many slots this object learned, by policy.
-    touched
-        Items learned from since `mark_committed`, by policy.
-    rebuilt
-        Policies whose state a control record replaced since then.
-    watches
-        What is told the rewards learned, by policy: no part of the state.
-    point
-        Called with the name of each point between two steps of a fold.
+    sends
+        Policies whose outcomes are left to others. Their states stay empty here, and what control
+        records say of these does nothing.
+    outgoing
+        Those outcomes, since `mark_committed`, in the order they were joined.
+    shown
+        Impressions that they may be of, as they stand in the log, by offset.
     """
 
-    def __init__(self, config: EngineConfig | None = None, *, fixed: bool = False) -> None:
-        self.config = config or EngineConfig()
-        self.joiner = Joiner(JoinPoint(0, 0, self.config), fixed=fixed)
-        self.policies: dict[str, Policy] = _build(self.config)
-        self.states = {name: policy.init() for name, policy in self.policies.items()}
-        self.outcomes: dict[str, int] = {}
-        self.touched: dict[str, dict[str, None]] = {}
-        self.rebuilt: set[str] = set()
-        self.watches: dict[str, RewardWatch] = {}
-        self.point: Callable[[str], None] = _nothing
+    def __init__(
+        self,
+        config: EngineConfig | None = None,
+        *,
+        fixed: bool = False,
+        apart: bool = False,
+        begin: int = 0,
+    ) -> None:
+        super().__init__(config or EngineConfig())
+        self.joiner = Joiner(JoinPoint(begin, 0, self.config), fixed=fixed)
+        self.outgoing: list[Outgoing] = []
+        self.shown: dict[int, bytes] = {}
+        self._apart = apart
+        self.sends = self._find_sends()
 
     @classmethod
-    def restore(cls, snapshot: Snapshot, poll: Callable[[int, int], Sequence[Record]]) -> Shard:
+    def restore(
+        cls,
+        snapshot: Snapshot,
+        poll: Callable[[int, int], Sequence[Record]],
+        *,
+        apart: bool = False,
+    ) -> Shard:
         """Rebuild the shard of a commit, reading its open requests again from the log.
 
         Parameters
@@ -106,7 +131,7 @@ class Shard:
         StoreError
             When the log does not hold what the commit was made of.
         """
-        shard = cls(snapshot.config)
+        shard = cls(snapshot.config, apart=apart)
         shard.states = dict(snapshot.states)
         shard.joiner = Joiner(snapshot.join_point)
         shard.joiner.skip(snapshot.closed)
@@ -137,86 +162,111 @@ class Shard:
         """Fates of the records folded in."""
         return self.joiner.counts
 
+    @property
+    def clock(self) -> int:
+        """The latest stamp so far, ms."""
+        return self.joiner.clock
+
+    @property
+    def dead(self) -> Sequence[DeadLetter]:
+        """Records that could not be used, since `mark_committed`."""
+        return self.joiner.dead
+
+    @property
+    def remembered(self) -> Remembered:
+        """Requests closed since `mark_committed`."""
+        return self.joiner.remembered
+
+    @property
+    def next_deadline(self) -> int | None:
+        """When (ms) the first open window or early record expires, None without any."""
+        return self.joiner.next_deadline
+
+    def join_point(self) -> JoinPoint:
+        """Where to fold again from to find what is open now."""
+        return self.joiner.join_point()
+
     def fold(self, records: Sequence[Record]) -> None:
         """Take in records, in order. How they are cut into calls leaves no trace in state."""
         for _ in self._join(_spans(records)):
             self._learn()  # what closed at a control record was joined under the old settings
-            self._reconfigure()
-            self._forget()
+            self._obey()
             self.point("learned")
 
     def mark_committed(self) -> None:
         """Forget what only the next commit needed."""
-        self.touched, self.rebuilt = {}, set()
+        super().mark_committed()
         self.joiner.mark_committed()
+        self.outgoing = []
+        needed = self.join_point().offset
+        for offset in list(takewhile(needed.__gt__, self.shown)):
+            del self.shown[offset]
 
-    def bodies(self, *, base: bool) -> dict[str, bytes]:
-        """Save every policy's whole state (``base``), or only the rows touched."""
-        if base:
-            return {name: policy.save(self.states[name]) for name, policy in self.policies.items()}
-        return {
-            name: self.states[name].to_bytes(list(items)) for name, items in self.touched.items()
-        }
+    def _obey(self) -> None:
+        if self.joiner.config is not self.config:
+            self._reconfigure(self.joiner.config)
+            self.sends = self._find_sends()
+        told = self.joiner.forgetting
+        if told is not None and told.policy not in self.sends:
+            self._forget(told)
 
-    def settle(self) -> None:
-        """Move every landmark to the clock, so that states are canonical to save or derive."""
-        for name, policy in self.policies.items():
-            policy.decay(self.states[name], self.joiner.clock)
-
-    def hash(self) -> str:
-        """Sha-256 over every policy's name, settings and state: equal for equal log prefixes."""
-        self.settle()
-        digest = hashlib.sha256()
-        for name in sorted(self.policies):
-            parts = (name, self.policies[name].state_hash, self.states[name].hash())
-            digest.update("\0".join((*parts, "")).encode())
-        return digest.hexdigest()
+    def _find_sends(self) -> frozenset[str]:
+        if not self._apart:
+            return frozenset()
+        policies = self.policies.items()
+        return frozenset(name for name, policy in policies if learns_in_order(policy))
 
     def _join(self, spans: RecordSpans) -> Iterator[None]:
         """Let the joiner take in records, up to a control record at a time."""
         while spans.n:
             columns = decode_columns(self.joiner.plan, spans)
+            self._keep(columns)
             self.point("decoded")
             self.joiner.add(columns)
             self.point("joined")
             yield
             spans = spans.cut(columns.n, spans.n)
 
-    def _reconfigure(self) -> None:
-        if self.joiner.config is self.config:
+    def _keep(self, columns: EventColumns) -> None:
+        """Keep impressions whose outcomes may be sent."""
+        if not self.sends:
             return
-        before, self.config = self.policies, self.joiner.config
-        self.policies = _build(self.config)
-        states = {}
-        for name, policy in self.policies.items():
-            states[name] = align_state(policy, before.get(name), self.states.get(name))
-            if states[name] is not self.states.get(name):
-                self.rebuilt.add(name)
-                self.touched.pop(name, None)
-        self.rebuilt.update(self.states.keys() - states.keys())
-        self.states = states
-
-    def _forget(self) -> None:
-        told = self.joiner.forgetting
-        if told is None:
-            return
-        if told.halvings:
-            self.states[told.policy].halve(told.halvings)
-        else:
-            self.states[told.policy] = self.policies[told.policy].init()
-        self.rebuilt.add(told.policy)
-        self.touched.pop(told.policy, None)
-        if told.policy in self.watches:
-            self.watches[told.policy].restart()
+        recommenders = self.joiner.config.recommenders
+        names = self.joiner.plan.recommenders
+        sent = [at for at, name in enumerate(names) if recommenders[name].policy in self.sends]
+        kept = (columns.kind == IMPRESSION) & np.isin(columns.recommender, sent)
+        for record in np.flatnonzero(kept).tolist():
+            self.shown[int(columns.offset[record])] = columns.value(record)
 
     def _learn(self) -> None:
         joined, self.joiner.outcomes = self.joiner.outcomes, []
-        for name, outcomes, *_ in joined:
-            self.policies[name].update(self.states[name], outcomes)
-            self.outcomes[name] = self.outcomes.get(name, 0) + len(outcomes.item_ids)
-            self.touched.setdefault(name, {}).update(dict.fromkeys(outcomes.item_ids))
-            if name in self.watches:
-                self.watches[name].update(outcomes.reward.tolist())
+        sent: list[tuple[int, Outgoing]] = []
+        for part in joined:
+            if part.policy in self.sends:
+                sent += self._send(part)
+            else:
+                self._update(part.policy, part.outcomes)
+        sent.sort(key=lambda pair: pair[0])  # policies are told apart, and mixed again here
+        self.outgoing += [outgoing for _, outgoing in sent]
+
+    def _send(self, joined: Joined) -> Iterator[tuple[int, Outgoing]]:
+        """Outcomes of a policy that learns elsewhere, each with its number."""
+        policy, outcomes, number, offset, opened = joined
+        starts = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
+        for start, stop in pairwise([*starts, len(number)]):
+            yield (
+                int(number[start]),
+                Outgoing(
+                    policy=policy,
+                    settings=self.config.policies[policy],
+                    offset=int(offset[start]),
+                    opened=int(opened[start]),
+                    slots=tuple(outcomes.slot[start:stop].tolist()),
+                    rewards=tuple(outcomes.reward[start:stop].tolist()),
+                    time_ms=int(outcomes.time_ms[start]),
+                    last=int(outcomes.last[start]),
+                ),
+            )
 
     def _check_restored(self, snapshot: Snapshot) -> None:
         joiner = self.joiner
@@ -240,6 +290,8 @@ def replay_log(
 ) -> Replayed:
     """Fold a whole partition in one pass: to its live state, bit for bit, under its own settings.
 
+    Of a log that retention cut it is the state of a learner that began at the oldest record kept.
+
     Parameters
     ----------
     config
@@ -254,27 +306,19 @@ def replay_log(
     LogError
         When the log cannot be read.
     """
-    shard = Shard(config, fixed=config is not None)
+    shard = Shard(
+        config,
+        fixed=config is not None,
+        apart=log.partitions(EVENTS) > 1,
+        begin=log.begin(EVENTS, partition),
+    )
     while records := log.poll(EVENTS, shard.next_offset, limit, partition):
         shard.fold(records)
         shard.mark_committed()
         if progress is not None:
             progress(shard.next_offset)
-    digest = shard.hash()
-    return Replayed(
-        config=shard.config,
-        policies=shard.policies,
-        states=shard.states,
-        counts=shard.counts,
-        outcomes=shard.outcomes,
-        hash=digest,
-        next_offset=shard.next_offset,
-    )
+    return Replayed.of(shard)
 
 
 def _spans(records: Sequence[Record]) -> RecordSpans:
     return records.spans if isinstance(records, RecordBatch) else RecordSpans.of(records)
-
-
-def _build(config: EngineConfig) -> dict[str, Policy]:
-    return {name: policy.build(name) for name, policy in config.policies.items()}

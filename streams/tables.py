@@ -48,7 +48,7 @@ SHARD = Table(
     Column("counts", Text, nullable=False),
     Column("config", Text, nullable=False),
     Column("join_config", Text, nullable=False),
-    Column("chain", Text, nullable=False),  # of an outcomes shard: next offset by source
+    Column("chain", Text, nullable=False),  # see streams.positions
 )
 
 

@@ -6,6 +6,7 @@ from streams.config import EngineConfig, PolicyConfig, RecommenderConfig
 from streams.events import Activation, Event, Feedback, Impression, ShownItem, Tick, encode_event
 from streams.log.base import EVENTS
 from streams.log.memory import MemoryLog
+from streams.scan import warm_up_columns
 from streams.shard import Shard, Snapshot
 
 __all__ = ["warm_up_fold"]
@@ -16,6 +17,7 @@ PRICE = {"type": "numeric", "name": "price", "of": "item"}
 
 def warm_up_fold() -> None:
     """Decode, join and restore a made-up log: every kernel between a log and a policy runs."""
+    warm_up_columns()
     log = MemoryLog(0)
     for event in _events():
         log.time_ms += 10

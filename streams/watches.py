@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from engine.drift import RewardWatch
 from streams.config import EngineConfig, Forgetting
 from streams.events import encode_event
-from streams.log.base import EVENTS, EventLog
+from streams.log.base import EventLog
 
 __all__ = ["log_drift", "make_watches"]
 
@@ -24,7 +24,9 @@ def make_watches(config: EngineConfig) -> dict[str, RewardWatch]:
     }
 
 
-def log_drift(log: EventLog, partition: int, watches: Mapping[str, RewardWatch]) -> None:
+def log_drift(
+    log: EventLog, topic: str, partition: int, watches: Mapping[str, RewardWatch]
+) -> None:
     """Log what policies whose rewards fell shall forget; it is done when it is read back.
 
     Raises
@@ -38,11 +40,11 @@ def log_drift(log: EventLog, partition: int, watches: Mapping[str, RewardWatch])
         halvings = watch.drift.halvings if watch.drift.action == "decay" else 0
         forgetting = Forgetting(policy=name, halvings=halvings, cause=watch.drift.detector)
         record = forgetting.to_control(log.now_ms())
-        (place,) = log.append(EVENTS, [("control", encode_event(record))], partition)
+        (place,) = log.append(topic, [("control", encode_event(record))], partition)
         watch.told = True
         logger.warning(
             "rewards of policy %r fell: %s is logged",
             name,
             record.change,
-            extra={"topic": EVENTS, "policy": name, **place._asdict()},
+            extra={"topic": topic, "policy": name, **place._asdict()},
         )

@@ -46,5 +46,7 @@ def test_the_wheel_works_outside_the_checkout(root, tmp_path):
     simulate = ["simulate", "multiclass", "--data", str(table), "--label", "label"]
     rounds = ["--policy", "beta-ucb", "--rounds", "300", "--seed", "1", "--json"]
     assert '"mean_reward"' in run(command, *simulate, *rounds, cwd=tmp_path)
+    store = "from streams.store import Store; Store('state.db').claim('events', 0, 'log')"
+    run(python, "-c", store, cwd=tmp_path)
     bench = ["bench", "update", "--quick", "--rounds", "1", "--json"]
     assert '"ratio"' in run(command, *bench, cwd=tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,7 +42,12 @@ class LogBehaviour(StrEnum):
 
 
 LogPath = Annotated[
-    Path, typer.Argument(metavar="LOG", help="log.db or its folder; for obd the data's folder.")
+    str,
+    typer.Argument(
+        metavar="LOG",
+        help="log.db or its folder, a file of 'slatestream export', or kafka://host:port/prefix; "
+        "for obd the data's folder.",
+    ),
 ]
 Format = Annotated[LogFormat, typer.Option("--format", help="How the log is laid out.")]
 Campaign = Annotated[str, typer.Option(help="obd: which campaign.")]
@@ -59,7 +63,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 
 
 def open_log(
-    path: Path,
+    path: str,
     layout: LogFormat,
     campaign: str,
     behaviour: LogBehaviour,

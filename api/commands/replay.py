@@ -72,6 +72,16 @@ def _print(found: Replay) -> None:
         for each in found.policies
     ]
     columns = ["policy", "items", "rows", "accepted", "acceptance", "mean reward", "se", "state"]
-    print_table(f"{found.source}: {found.next_offset} records", columns, rows)
+    print_table(f"{found.source}: {found.records} records", columns, rows)
     if found.state_hash:
         typer.echo(f"state {found.state_hash}")
+    elif found.shards:
+        _print_shards(found)
+
+
+def _print_shards(found: Replay) -> None:
+    rows = [
+        (f"{each.topic}-{each.partition}", each.begin, each.next_offset, each.state_hash)
+        for each in found.shards
+    ]
+    print_table("shards", ["shard", "from offset", "to before", "state"], rows)

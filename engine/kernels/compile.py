@@ -62,6 +62,15 @@ def called_uncounted(function: Function) -> Function:
     return cast("Function", numba.njit(nogil=True, **options)(function))
 
 
+def inline_here(function: Function) -> Function:
+    """Compile a helper into its callers: one of so many arrays that a call costs more than it.
+
+    As `inline`, which leaves that to the compiler.
+    """
+    decorate = numba.njit(nogil=True, error_model="numpy", forceinline=True)
+    return cast("Function", decorate(function))
+
+
 def inline_scoring(function: Function) -> Function:
     """Compile a helper whose sums may be reordered: for scoring kernels alone."""
     return cast("Function", numba.njit(nogil=True, error_model="numpy", fastmath=SCORING)(function))

@@ -24,9 +24,9 @@ from engine.kernels.blocks import (
     take_block1,
 )
 from engine.kernels.compile import inline, kernel
+from engine.kernels.ledger import FIRST, LAST_SLOT, OF_WINDOW, SIZE, TIME_MS, USED
 from engine.kernels.memory import copy1, equal1
 from engine.kernels.tables import HASH, VALUE
-from engine.kernels.windows import FIRST, LAST_SLOT, OF_WINDOW, SIZE, TIME_MS, USED
 
 __all__ = ["gather_outcomes", "put_rows"]
 

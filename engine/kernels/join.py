@@ -20,73 +20,41 @@ from engine.kernels.agenda import (
 )
 from engine.kernels.blocks import (
     AMOUNT,
-    ARRIVAL,
-    ARRIVALS,
     DEADLINE,
-    DEFERRED,
     EARLY_ACTIVATION,
     EARLY_FEEDBACK,
     EARLY_WORDS,
-    EVENT_COUNT,
     EVENT_HASH,
     EVENT_LENGTH,
     EVENT_START,
-    EVENTS,
     FORGET,
-    IS_SHOWN,
-    ITEM_HASH,
-    ITEM_LENGTH,
-    ITEM_START,
     KIND,
-    LAST,
-    LEARNED,
     NEXT,
-    OFFSET,
     ORIGIN_CLOCK,
     ORIGIN_OFFSET,
     PREVIOUS,
-    PROPENSITY,
     REACTION,
-    REPLIES,
     REQUEST_HASH,
     REQUEST_LENGTH,
     REQUEST_START,
-    RULE,
     SEEN,
     SEEN_SLOTS,
     SEEN_START,
     SEEN_WORDS,
-    SETTLED,
-    SHOWN,
-    SLOT_WORDS,
-    SLOTS,
-    SPARE,
-    STARTED,
-    STATUS,
     TAIL,
     TARGET_HASH,
     TARGET_LENGTH,
     TARGET_SLOT,
     TARGET_START,
-    UNLEARNED,
-    VALUE_LENGTH,
-    VALUE_START,
-    WEIGHT,
     WINDOW,
-    WINDOW_WORDS,
-    X_START,
     give_back1,
-    keep_text1,
     take_block1,
 )
 from engine.kernels.compile import inline, kernel
-from engine.kernels.memory import borrow1, copy1, equal1, prefetch1
-from engine.kernels.tables import HASH, VALUE, erase1, holds1, insert1, locate1
-from engine.kernels.windows import (
+from engine.kernels.ledger import (
     ACTIVATIONS,
     APPLIED,
     AT,
-    AT_ONCE,
     CHANGED,
     CLOCK,
     CONSUMED,
@@ -108,22 +76,15 @@ from engine.kernels.windows import (
     PENDING,
     TOLD,
     USED,
-    WINDOW_MS,
-    X_WIDTH,
-    Z_WIDTH,
-    activate1,
-    close1,
-    find_slot1,
-    finish_outcome1,
-    judge1,
-    learn_slot1,
     recall1,
-    release_closed1,
     remember1,
-    saw1,
-    see1,
     settle1,
 )
+from engine.kernels.memory import borrow1, copy1, equal1, prefetch1
+from engine.kernels.openings import hold1, keep_ids1, keep_value1, open_window1
+from engine.kernels.seen import saw1, see1
+from engine.kernels.tables import HASH, VALUE, erase1, holds1, insert1, locate1
+from engine.kernels.windows import activate1, close1, react1, release_closed1
 
 __all__ = ["join_events"]
 
@@ -156,15 +117,6 @@ def find_request1(
             return int(b)
         at = (at + 1) & mask
     return 0
-
-
-@inline
-def hold1(arena: Ints, state: Ints, b: int, offset: int, key: int, deadline: int) -> None:
-    """Writes: arena. What all that is held has in common."""
-    arena[b + OFFSET] = arena[b + ORIGIN_OFFSET] = offset
-    arena[b + STARTED] = arena[b + ORIGIN_CLOCK] = state[CLOCK]
-    arena[b + DEADLINE] = deadline
-    arena[b + REQUEST_HASH] = key
 
 
 @inline
@@ -390,31 +342,32 @@ def join_events(
             arena[b + EVENT_START] = 8 * (b + SEEN_WORDS)
             copy1(texts, 8 * (b + SEEN_WORDS), data, start, size)
             see1(arena, seen, state, found, b)
-            slot = find_slot1(
+            became = react1(
                 arena,
+                numbers,
                 texts,
+                rules,
+                rates,
+                counts,
+                state,
+                outcomes,
+                slots,
+                rewards,
                 found,
                 target_slot[i],
                 target_hash[i],
                 data,
                 target_start[i],
                 target_length[i],
+                reaction[i],
+                amount[i],
+                offset[i],
             )
-            became = judge1(arena, numbers, rules, rates, found, slot, reaction[i], amount[i])
             fate[i] = became
-            if became == APPLIED:
-                if rules[arena[found + RULE], AT_ONCE] and arena[found + SHOWN] >= 0:
-                    begin = state[LEARNED_SLOTS]
-                    learn_slot1(arena, numbers, rates, state, slots, rewards, found, slot)
-                    finish_outcome1(
-                        arena, rules, counts, state, outcomes, found, begin, offset[i], clock
-                    )
-                else:
-                    arena[found + UNLEARNED] += 1
-                    counts[of, PENDING] += 1
-                    fate[i] = PENDING
-                    continue
-            settle1(counts, of, became, 1, False)
+            if became == PENDING:
+                counts[of, PENDING] += 1
+            else:
+                settle1(counts, of, became, 1, False)
         elif recall1(closed, key, clock):
             remember1(closed, changed, state, key, clock + state[MEMORY])
             fate[i] = DUPLICATE if of == IMPRESSIONS else LATE
@@ -424,61 +377,39 @@ def join_events(
                 fate[i] = DEAD
                 settle1(counts, of, DEAD, 1, False)
                 continue
-            rule, k, first = recommender[i], slot_count[i], first_slot[i]
-            dx = rules[rule, X_WIDTH] if rule >= 0 else 0
-            dz = rules[rule, Z_WIDTH] if rule >= 0 else 0
-            start, size = value_start[i], value_length[i]
-            apart = 0  # bytes of texts that are not spans of the value
-            if at < start or at + length > start + size:
-                apart += length
-            for j in range(first, first + k):
-                if item_start[j] < start or item_start[j] + item_length[j] > start + size:
-                    apart += item_length[j]
-            rows = WINDOW_WORDS + SLOT_WORDS * k
-            words = rows + dx + k * dz + (size + apart + 7) // 8
-            b = take_block1(arena, free, state, USED, words, WINDOW)
-            wait = rules[rule, WINDOW_MS] if rule >= 0 else state[LONGEST]
-            hold1(arena, state, b, offset[i], key, clock + wait)
-            arena[b + EVENTS] = arena[b + EVENT_COUNT] = arena[b + SPARE] = arena[b + UNLEARNED] = 0
-            arena[b + LEARNED] = arena[b + ARRIVALS] = 0
-            arena[b + LAST] = -1
-            arena[b + SLOTS] = k
-            arena[b + DEFERRED] = deferred[i]
-            arena[b + SHOWN] = -1 if deferred[i] else k
-            arena[b + RULE] = rule
-            arena[b + FORGET] = clock + state[MEMORY]
-            numbers[b + WEIGHT] = weight[i]
-            arena[b + X_START] = b + rows
-            copy1(numbers, b + rows, x, x_start[i], dx)
-            whole = 8 * (b + rows + dx + k * dz)
-            copy1(texts, whole, data, start, size)
-            arena[b + VALUE_START], arena[b + VALUE_LENGTH] = whole, size
-            kept, end = keep_text1(texts, whole, whole + size, data, start, size, at, length)
-            arena[b + REQUEST_START], arena[b + REQUEST_LENGTH] = kept, length
-            for j in range(k):
-                s, to = b + WINDOW_WORDS + SLOT_WORDS * j, b + rows + dx + j * dz
-                kept, end = keep_text1(
-                    texts,
-                    whole,
-                    end,
-                    data,
-                    start,
-                    size,
-                    item_start[first + j],
-                    item_length[first + j],
-                )
-                arena[s + ITEM_HASH] = item_hash[first + j]
-                arena[s + ITEM_START], arena[s + ITEM_LENGTH] = kept, item_length[first + j]
-                numbers[s + PROPENSITY] = propensity[first + j]
-                arena[s + REPLIES] = arena[s + ARRIVAL] = 0
-                arena[s + STATUS] = 0 if deferred[i] else IS_SHOWN
-                copy1(numbers, to, z, z_start[first + j], dz)
+            rule = recommender[i]
+            b = open_window1(
+                arena,
+                numbers,
+                texts,
+                free,
+                rules,
+                state,
+                rule,
+                deferred[i],
+                weight[i],
+                offset[i],
+                data,
+                value_start[i],
+                value_length[i],
+                key,
+                at,
+                length,
+                item_hash,
+                item_start,
+                item_length,
+                propensity,
+                first_slot[i],
+                slot_count[i],
+                x,
+                x_start[i],
+                z,
+                z_start,
+            )
             if rule < 0:
-                arena[b + SETTLED] = 1
                 fate[i] = FILTERED
                 settle1(counts, of, FILTERED, 1, False)
             else:
-                arena[b + SETTLED] = 0
                 fate[i] = PENDING
                 counts[of, PENDING] += 1
             early = found
@@ -527,68 +458,69 @@ def join_events(
                     continue
                 arena[early + KIND] = SEEN
                 see1(arena, seen, state, b, early)
-                slot = find_slot1(
+                became = react1(
                     arena,
+                    numbers,
                     texts,
+                    rules,
+                    rates,
+                    counts,
+                    state,
+                    outcomes,
+                    slots,
+                    rewards,
                     b,
                     arena[early + TARGET_SLOT],
                     arena[early + TARGET_HASH],
                     texts,
                     arena[early + TARGET_START],
                     arena[early + TARGET_LENGTH],
-                )
-                became = judge1(
-                    arena,
-                    numbers,
-                    rules,
-                    rates,
-                    b,
-                    slot,
                     arena[early + REACTION],
                     numbers[early + AMOUNT],
+                    offset[i],
                 )
+                if became != PENDING:
+                    settle1(counts, FEEDBACK, became, 1, True)
                 early = following
-                if became == APPLIED:
-                    if not rules[rule, AT_ONCE] or arena[b + SHOWN] < 0:
-                        arena[b + UNLEARNED] += 1
-                        continue
-                    begin = state[LEARNED_SLOTS]
-                    learn_slot1(arena, numbers, rates, state, slots, rewards, b, slot)
-                    finish_outcome1(
-                        arena, rules, counts, state, outcomes, b, begin, offset[i], clock
-                    )
-                settle1(counts, FEEDBACK, became, 1, True)
         else:
-            start, size = value_start[i], value_length[i]
-            named = max(slot_count[i], 0) if of == ACTIVATIONS else 0
-            words = EARLY_WORDS + named
-            # Not more than the value and its three ids once more.
-            room = size + length + event_length[i] + target_length[i]
             what = EARLY_FEEDBACK if of == FEEDBACK else EARLY_ACTIVATION
-            b = take_block1(arena, free, state, USED, words + (room + 7) // 8, what)
+            named = max(slot_count[i], 0) if of == ACTIVATIONS else 0
+            # Not more than the value and its three ids once more.
+            room = value_length[i] + length + event_length[i] + target_length[i]
+            words = EARLY_WORDS + named + (room + 7) // 8
+            b = take_block1(arena, free, state, USED, words, what)
             hold1(arena, state, b, offset[i], key, clock + state[LONGEST])
-            whole = 8 * (b + words)
-            copy1(texts, whole, data, start, size)
-            arena[b + VALUE_START], arena[b + VALUE_LENGTH] = whole, size
-            kept, end = keep_text1(texts, whole, whole + size, data, start, size, at, length)
-            arena[b + REQUEST_START], arena[b + REQUEST_LENGTH] = kept, length
+            end = keep_value1(
+                arena,
+                texts,
+                b,
+                8 * (b + EARLY_WORDS + named),
+                data,
+                value_start[i],
+                value_length[i],
+                at,
+                length,
+            )
             if of == FEEDBACK:
-                kept, end = keep_text1(
-                    texts, whole, end, data, start, size, event_start[i], event_length[i]
+                keep_ids1(
+                    arena,
+                    texts,
+                    b,
+                    end,
+                    data,
+                    value_start[i],
+                    event_hash[i],
+                    event_start[i],
+                    event_length[i],
+                    target_hash[i],
+                    target_start[i],
+                    target_length[i],
                 )
-                arena[b + EVENT_HASH] = event_hash[i]
-                arena[b + EVENT_START], arena[b + EVENT_LENGTH] = kept, event_length[i]
-                kept, end = keep_text1(
-                    texts, whole, end, data, start, size, target_start[i], target_length[i]
-                )
-                arena[b + TARGET_HASH] = target_hash[i]
-                arena[b + TARGET_START], arena[b + TARGET_LENGTH] = kept, target_length[i]
                 arena[b + TARGET_SLOT], arena[b + REACTION] = target_slot[i], reaction[i]
                 numbers[b + AMOUNT] = amount[i]
             else:
                 arena[b + SEEN_START], arena[b + SEEN_SLOTS] = b + EARLY_WORDS, slot_count[i]
-                for j in range(named):
-                    arena[b + EARLY_WORDS + j] = activated[first_slot[i] + j]
+                copy1(arena, b + EARLY_WORDS, activated, first_slot[i], named)
             arena[b + PREVIOUS] = 0
             if found:
                 last = arena[found + TAIL]

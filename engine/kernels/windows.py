@@ -1,7 +1,4 @@
-"""What becomes of one window: feedback judged, activated, slots learned, closed.
-
-``state`` is the joiner's own int64 array, whose places are named here.
-"""
+"""What becomes of one window: feedback judged, activated, slots learned, closed."""
 
 from __future__ import annotations
 
@@ -14,11 +11,6 @@ from engine.kernels.blocks import (
     ARRIVALS,
     DEADLINE,
     DEFERRED,
-    EVENT_COUNT,
-    EVENT_HASH,
-    EVENT_LENGTH,
-    EVENT_START,
-    EVENTS,
     FORGET,
     IS_LEARNED,
     IS_SHOWN,
@@ -29,7 +21,6 @@ from engine.kernels.blocks import (
     LEARNED,
     NEXT,
     OFFSET,
-    OWNER,
     REPLIES,
     REQUEST_HASH,
     REWARD,
@@ -44,149 +35,53 @@ from engine.kernels.blocks import (
     WINDOW_WORDS,
     give_back1,
 )
-from engine.kernels.compile import inline
+from engine.kernels.compile import inline, inline_here
+from engine.kernels.ledger import (
+    AGGREGATION,
+    APPLIED,
+    AT_ONCE,
+    BY_OFFSET,
+    CLOCK,
+    CLOSING,
+    DUPLICATE,
+    EARLIEST,
+    ENDS,
+    ENTRIES,
+    FEEDBACK,
+    FILTERED,
+    FIRST,
+    HELD,
+    IMPRESSIONS,
+    LAST_SLOT,
+    LATEST,
+    LEARNED_SLOTS,
+    NOT_SHOWN,
+    OF_POLICY,
+    OF_WINDOW,
+    OPENED,
+    OUTCOMES,
+    PENDING,
+    POLICY,
+    SIZE,
+    SUM,
+    TIME_MS,
+    WINDOW_MS,
+    remember1,
+    settle1,
+)
 from engine.kernels.memory import equal1
-from engine.kernels.random import mix1
-from engine.kernels.tables import HASH, VALUE, erase1, insert1
+from engine.kernels.seen import forget_events1
+from engine.kernels.tables import erase1
 
-__all__ = ["activate1", "close1", "judge1", "remember1", "see1", "settle1"]
+__all__ = ["activate1", "close1", "react1", "release_closed1"]
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Table = NDArray[np.int64]
 
-# Places of ``state``.
-CLOCK = 0  # ms
-NEXT_OFFSET = 1
-AT = 2  # record of the batch to go on with
-USED = 3  # words of the arena
-ENTRIES = 4  # of the heap of deadlines
-ENDS = 5  # oldest and newest block held
-HELD = 7  # how many there are
-SEEN_IDS = 8  # event ids that open windows saw
-CLOSED = 9  # entries of the table of closed requests
-CHANGED = 10  # rows of ``changed``
-OUTCOMES = 11  # rows of ``outcomes``
-LEARNED_SLOTS = 12  # entries of ``slots`` and ``rewards``
-CLOSING = 13  # list of windows closed in this call, kept for what is learned of them
-LONGEST = 14  # the longest reward window, ms
-MEMORY = 15  # how long a request is remembered after a record that touches it, ms
-STATE_WORDS = 16
 
-# Columns of ``counts``, rows being types of event: consumed, then what became of them.
-CONSUMED, PENDING, APPLIED, DUPLICATE, LATE, ORPHAN, NOT_SHOWN, FILTERED, DEAD = range(9)
-TOLD = 9  # whether the type was ever counted
-ACTIVATIONS, FEEDBACK, IMPRESSIONS = 1, 2, 0
-
-# Columns of ``rules``; ``rates`` have the default reward, then the weight of every kind or NaN.
-WINDOW_MS, AGGREGATION, AT_ONCE, POLICY, X_WIDTH, Z_WIDTH = range(6)
-EARLIEST, LATEST, LARGEST, SUM = range(4)  # aggregations
-
-FEW = 8  # event ids of a window that are only a list; more stand in a table, too
-
-# Columns of ``outcomes``.
-OF_WINDOW, OF_POLICY, BY_OFFSET, OPENED, TIME_MS, LAST_SLOT, FIRST, SIZE = range(8)
-
-
-@inline
-def settle1(counts: Table, kind: int, fate: int, n: int, held: bool) -> None:
-    """Writes: counts. The fate of ``n`` records; ``held`` when they were pending before."""
-    counts[kind, fate] += n
-    if held:
-        counts[kind, PENDING] -= n
-    counts[kind, TOLD] = 1
-
-
-@inline
-def remember1(closed: Table, changed: Table, state: Ints, key: int, until: int) -> None:
-    """Writes: closed, changed, state. A request is remembered at least until then."""
-    mask = len(closed) - 1
-    at = key & mask
-    while closed[at, VALUE] != 0 and closed[at, HASH] != key:
-        at = (at + 1) & mask
-    if closed[at, VALUE] == 0:
-        state[CLOSED] += 1
-        closed[at, HASH] = key
-    until = max(until, closed[at, VALUE])
-    closed[at, VALUE] = until
-    changed[state[CHANGED], HASH], changed[state[CHANGED], VALUE] = key, until
-    state[CHANGED] += 1
-
-
-@inline
-def recall1(closed: Table, key: int, clock: int) -> bool:
-    """Whether a closed request is still remembered."""
-    mask = len(closed) - 1
-    at = key & mask
-    while closed[at, VALUE] != 0:
-        if closed[at, HASH] == key:
-            return bool(closed[at, VALUE] > clock)
-        at = (at + 1) & mask
-    return False
-
-
-@inline
-def seen_key1(window: int, event_hash: int) -> int:
-    """Where an event id of a window stands in the table of those seen."""
-    return int(np.int64(mix1(np.uint64(event_hash) ^ mix1(np.uint64(window)))))
-
-
-@inline
-def saw1(
-    arena: Ints,
-    texts: Bytes,
-    seen: Table,
-    window: int,
-    event_hash: int,
-    source: Bytes,
-    start: int,
-    length: int,
-) -> bool:
-    """Whether a window saw an event id, a span of ``source``."""
-    if arena[window + EVENT_COUNT] <= FEW:
-        b = arena[window + EVENTS]
-        while b:
-            if (
-                arena[b + EVENT_HASH] == event_hash
-                and arena[b + EVENT_LENGTH] == length
-                and equal1(texts, arena[b + EVENT_START], source, start, length)
-            ):
-                return True
-            b = arena[b + NEXT]
-        return False
-    key, mask = seen_key1(window, event_hash), len(seen) - 1
-    at = key & mask
-    while seen[at, VALUE] != 0:
-        b = seen[at, VALUE]
-        if (
-            seen[at, HASH] == key
-            and arena[b + OWNER] == window
-            and arena[b + EVENT_LENGTH] == length
-            and equal1(texts, arena[b + EVENT_START], source, start, length)
-        ):
-            return True
-        at = (at + 1) & mask
-    return False
-
-
-@inline
-def see1(arena: Ints, seen: Table, state: Ints, window: int, b: int) -> None:
-    """Writes: arena, seen, state. Block b holds an event id that the window saw."""
-    arena[b + OFFSET] = -1
-    arena[b + OWNER] = window
-    arena[b + NEXT] = arena[window + EVENTS]
-    arena[window + EVENTS] = b
-    arena[window + EVENT_COUNT] += 1
-    state[SEEN_IDS] += 1
-    if arena[window + EVENT_COUNT] > FEW:  # all of them when there are one too many for a list
-        last = 0 if arena[window + EVENT_COUNT] == FEW + 1 else arena[b + NEXT]
-        while b != last:
-            insert1(seen, seen_key1(window, arena[b + EVENT_HASH]), b)
-            b = arena[b + NEXT]
-
-
-@inline
+@inline_here
 def find_slot1(
     arena: Ints,
     texts: Bytes,
@@ -212,7 +107,7 @@ def find_slot1(
     return -1
 
 
-@inline
+@inline_here
 def judge1(
     arena: Ints,
     numbers: Floats,
@@ -248,7 +143,7 @@ def judge1(
     return APPLIED
 
 
-@inline
+@inline_here
 def learn_slot1(
     arena: Ints,
     numbers: Floats,
@@ -270,7 +165,7 @@ def learn_slot1(
     state[LEARNED_SLOTS] += 1
 
 
-@inline
+@inline_here
 def finish_outcome1(
     arena: Ints,
     rules: Table,
@@ -299,6 +194,46 @@ def finish_outcome1(
     if not arena[window + SETTLED] and arena[window + SHOWN] == arena[window + LEARNED]:
         arena[window + SETTLED] = 1
         settle1(counts, IMPRESSIONS, APPLIED, 1, True)
+
+
+@inline_here
+def react1(
+    arena: Ints,
+    numbers: Floats,
+    texts: Bytes,
+    rules: Table,
+    rates: Floats,
+    counts: Table,
+    state: Ints,
+    outcomes: Table,
+    slots: Ints,
+    rewards: Floats,
+    window: int,
+    named: int,
+    item_hash: int,
+    source: Bytes,
+    start: int,
+    length: int,
+    reaction: int,
+    amount: float,
+    offset: int,
+) -> int:
+    """Writes: arena, numbers, counts, state, outcomes, slots, rewards. Fate of a new feedback.
+
+    It is about the slot ``named`` (-1 for none) and the item ``source[start : start + length]``;
+    it is pending when it is learned at the close.
+    """
+    slot = find_slot1(arena, texts, window, named, item_hash, source, start, length)
+    fate = judge1(arena, numbers, rules, rates, window, slot, reaction, amount)
+    if fate != APPLIED:
+        return fate
+    if arena[window + SHOWN] < 0 or not rules[arena[window + RULE], AT_ONCE]:
+        arena[window + UNLEARNED] += 1
+        return PENDING
+    first = state[LEARNED_SLOTS]
+    learn_slot1(arena, numbers, rates, state, slots, rewards, window, slot)
+    finish_outcome1(arena, rules, counts, state, outcomes, window, first, offset, state[CLOCK])
+    return APPLIED
 
 
 @inline
@@ -371,20 +306,7 @@ def activate1(
     return APPLIED
 
 
-@inline
-def forget_events1(arena: Ints, free: Ints, seen: Table, state: Ints, window: int) -> None:
-    """Writes: arena, free, seen, state. Gives back the event ids a window saw."""
-    b, many = arena[window + EVENTS], arena[window + EVENT_COUNT] > FEW
-    while b:
-        following = arena[b + NEXT]
-        if many:
-            erase1(seen, seen_key1(window, arena[b + EVENT_HASH]), b)
-        give_back1(arena, free, b)
-        b = following
-    state[SEEN_IDS] -= arena[window + EVENT_COUNT]
-
-
-@inline
+@inline_here
 def close1(
     arena: Ints,
     numbers: Floats,

@@ -7,7 +7,15 @@ import uuid
 from collections.abc import Iterable, Sequence
 
 from streams.errors import LogError
-from streams.log.base import CATALOGUE, TOPICS, Place, Record, check_topic, choose_partition
+from streams.log.base import (
+    CATALOGUE,
+    EVENTS,
+    OUTCOMES,
+    Place,
+    Record,
+    check_topic,
+    choose_partition,
+)
 
 __all__ = ["MemoryLog"]
 
@@ -20,14 +28,20 @@ class MemoryLog:
     now_ms
         First reading of the clock, which stands still until ``time_ms`` is set.
     partitions
-        Number of partitions of every topic but the catalogue.
+        Number of partitions of the events.
+    outcomes
+        Number of partitions of the outcomes, as many when not given; 0 for no such topic.
     """
 
-    def __init__(self, now_ms: int = 0, *, partitions: int = 1) -> None:
+    def __init__(
+        self, now_ms: int = 0, *, partitions: int = 1, outcomes: int | None = None
+    ) -> None:
         self.time_ms = now_ms
         self._identity = uuid.uuid4().hex
+        counts = {EVENTS: partitions, CATALOGUE: 1, OUTCOMES: outcomes}
         self._records: dict[str, list[list[Record]]] = {
-            topic: [[] for _ in range(1 if topic == CATALOGUE else partitions)] for topic in TOPICS
+            topic: [[] for _ in range(partitions if n is None else n)]
+            for topic, n in counts.items()
         }
         self._lock = threading.Lock()
         self._closed = False

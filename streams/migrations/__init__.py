@@ -5,6 +5,7 @@ A revision that was released never changes; what tables need next is a new file 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, select, text
@@ -23,6 +24,9 @@ VERSION_TABLE = "slatestream_version"
 LOCK = 0x736C_6174_6573_7472  # any number no other program on the database is likely to lock
 
 
+logger = logging.getLogger(__name__)
+
+
 def migrate(database: Database) -> None:
     """Create the tables, or change those of an earlier release; of many callers one does it.
 
@@ -34,7 +38,7 @@ def migrate(database: Database) -> None:
     with database.reading("open") as connection:
         if _revision(connection) == REVISION:
             return
-    with database.writing("open") as connection:
+    with database.writing("migrate") as connection:
         if database.dialect == "postgresql":  # SQLite's transaction keeps the others out by itself
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         found = _revision(connection)
@@ -53,6 +57,7 @@ def alembic_config(connection: Connection) -> Config:
 
 
 def _upgrade(connection: Connection, name: str, found: str | None) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # what it did is told below, in a line
     from alembic import command  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
@@ -69,6 +74,7 @@ def _upgrade(connection: Connection, name: str, found: str | None) -> None:
             "or remove this one and learn anew from the log"
         )
     command.upgrade(config, "head")
+    logger.info("tables of store %s brought to revision %s", name, REVISION)
 
 
 def _revision(connection: Connection) -> str | None:

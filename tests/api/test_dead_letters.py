@@ -17,7 +17,8 @@ LONG = b'{"type":"\xc3\xa4' + "ä".encode() * VALUE_BYTES + b'"}'
 def append(service, *values):
     log = SqliteLog(service.data_dir / "log.db")
     try:
-        return log.append("events", [("", value) for value in values])
+        places = log.append("events", [("", value) for value in values])
+        return [place.offset for place in places]
     finally:
         log.close()
 

@@ -30,6 +30,10 @@ def prepare(running):
         yield http
 
 
+def waits(http):
+    return http.get("/health/ready").json().get("waiting_for")
+
+
 def logged(running):
     with sqlite3.connect(running.data_dir / "log.db") as connection:
         (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
@@ -44,9 +48,8 @@ def test_without_learned_state_slates_are_uniform_and_say_so(running):
         running.start(seconds=5)
     with prepare(running) as http:
         assert http.get("/health/live").status_code == 200
-        waiting = http.get("/health/ready")
-        assert waiting.status_code == 503
-        assert waiting.json() == {"status": "starting", "waiting_for": ["view"]}
+        wait_until(lambda: waits(http) == ["view"], START_SECONDS)
+        assert http.get("/health/ready").status_code == 503
         body = http.post("/v1/slates", json=ASK).json()
         assert (body["policy"], body["fallback"], body["view"]) == ("uniform", "no_view", 0)
         (slot,) = body["slate"]
@@ -131,7 +134,7 @@ def test_views_of_an_earlier_run_do_not_make_a_service_ready(running):
     with pytest.raises(AssertionError, match="did not come about"):
         running.start(seconds=6)
     with prepare(running) as http:
-        assert http.get("/health/ready").json()["waiting_for"] == ["view"]
+        wait_until(lambda: waits(http) == ["view"], START_SECONDS)
         slate = http.post("/v1/slates", json=ASK).json()
         assert slate["fallback"] is None, "what was learned before still serves"
     assert "move it away to learn anew" in running.errors.read_text()

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from api.learning_metrics import LearningWatch, PublishingWatch
+from api.metrics import Metrics
 from api.metrics_server import serve_metrics
 from api.shared_metrics import forget_gauges, make_room, shared_registry
 from engine.errors import ConfigError
@@ -289,9 +290,9 @@ def check_deaths(running, pages):
 def test_the_page_on_operations_names_every_metric_and_no_other(root, service, http):
     assert http.post("/v1/slates", json={"k": 1, "pool": "base"}).status_code == 200
     told = set(re.findall(r"^# TYPE (slatestream_\w+)", http.get("/metrics").text, re.MULTILINE))
-    watch = CollectorRegistry()
-    LearningWatch(watch)
-    told |= {metric.name for metric in watch.collect()}
+    instruments = CollectorRegistry()
+    LearningWatch(instruments)
+    told |= {metric.name for each in (instruments, Metrics().registry) for metric in each.collect()}
     rows = [row for row in (root / "docs" / "operations.md").read_text().split("\n") if "|" in row]
     written = {
         name.removesuffix("_total") for name in re.findall(r"slatestream_\w+", "".join(rows))

@@ -58,6 +58,7 @@ def view(of, clicks=(("a", 1.0), ("b", 0.0), ("c", 0.0))):
     return View(
         version=7,
         offsets={0: n},
+        clocks={0: 0},
         policies={"main": policy.derive(state)},
         state_hashes={"main": policy.state_hash},
         config=of,

@@ -16,7 +16,7 @@ from api.versions import (
     version_of,
 )
 from streams.log.base import Place
-from tests.api.running import Running
+from tests.api.running import Running, wait_until
 
 FIRST = """
 commit_interval_ms = 50
@@ -94,6 +94,10 @@ def running(tmp_path_factory):
     with httpx.Client(base_url=running.url) as http:
         for item_id in ("a", "b"):
             assert http.put(f"/v1/items/{item_id}", json={}).status_code == 200
+    for _ in range(20):  # until the other worker knows them, too
+        with httpx.Client(base_url=running.url) as http:
+            ask = {**ASK, "dry_run": True}
+            wait_until(lambda http=http, ask=ask: http.post("/v1/slates", json=ask).is_success)
     yield running
     assert running.stop() == 0
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 def make_url(bootstrap: str) -> str:
     prefix = uuid.uuid4().hex[:8]
-    return f"kafka://{bootstrap}/{prefix}.?partitions={PARTITIONS}&group_id={prefix}&{SESSION}"
+    return f"kafka://{bootstrap}/{prefix}.?partitions={PARTITIONS}&{SESSION}"
 
 
 def wait_for_all(store: str) -> None:

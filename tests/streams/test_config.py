@@ -38,6 +38,16 @@ def test_the_state_hash_changes_with_what_state_depends_on(other, changed):
     assert (settings(HOUR).state_hash != other.state_hash) == changed
 
 
+def test_whole_numbers_are_the_same_settings_before_and_after_the_log():
+    given = {"window_seconds": 5, "default_reward": -1, "kinds": {"click": 1}}
+    config = EngineConfig(
+        policies={"p": PolicyConfig(spec="uniform")},
+        recommenders={"r": RecommenderConfig(policy="p", **given)},
+    )
+    again = EngineConfig.from_control(decode_event(encode_event(config.to_control(0))))
+    assert again.state_hash == config.state_hash
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [

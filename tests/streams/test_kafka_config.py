@@ -1,5 +1,9 @@
 """Settings of a Kafka log: read from text, refused when they cannot work, handed to each client."""
 
+import contextlib
+import socket
+import threading
+
 import pytest
 
 from engine.errors import ConfigError
@@ -123,6 +127,34 @@ def test_when_no_broker_answers_the_error_says_why():
     log.close()
     with pytest.raises(LogError, match="closed"):
         log.poll(EVENTS, 0, 1)
+
+
+def test_who_asks_in_turn_does_not_wait_in_turn(monkeypatch):
+    monkeypatch.setattr("streams.log.kafka.clients.BREAK_SECONDS", 60.0)
+    connections = []
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connections.append(server.accept()[0])  # and never answer
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        log = open_kafka(f"kafka://127.0.0.1:{server.getsockname()[1]}?connect_ms=300")
+        with pytest.raises(LogError, match="cannot connect"):
+            log.end(EVENTS)
+        seen = len(connections)
+        assert seen > 0
+        for partition in range(20):
+            with pytest.raises(LogError, match="cannot connect"):
+                log.poll(EVENTS, 0, 1, partition)
+        assert len(connections) == seen
+        log.close()
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in connections:
+        connection.close()
 
 
 def test_the_clock_follows_stamps_by_as_little_as_they_ask(monkeypatch):

@@ -232,5 +232,5 @@ def test_without_its_topics_nobody_joins(kafka):
     log.create_topics()
     log.close()
     share(owner, what={(EVENTS, partition) for partition in range(3)})
-    assert owner.member.trouble == ""
+    until(lambda: owner.member.trouble == "", "the end of the trouble")
     owner.member.close()

@@ -13,7 +13,8 @@ from streams.errors import LogError, LostRecordsError, UnfitTopicError
 from streams.log.base import CATALOGUE, EVENTS, OUTCOMES, Place
 from streams.log.batches import RecordBatch
 from streams.log.kafka import KafkaLog, open_kafka
-from streams.log.kafka.library import KafkaProducer, TopicPartition
+from streams.log.kafka.clients import make_admin, make_consumer, make_producer
+from streams.log.kafka.library import KafkaNetClient, KafkaProducer, TopicPartition
 from tests.servers.topics import administration
 from tests.streams.kafka_cases import config_of, read, until
 
@@ -258,6 +259,24 @@ def test_missing_topics_are_told_and_not_made_by_accident(make_log):
     assert len(made) == 3
     assert log.create_topics() == []
     assert log.append(EVENTS, [("", b"")], 0) == [Place(0, 0)]
+
+
+@pytest.mark.parametrize("make_client", [make_admin, make_consumer, make_producer])
+def test_no_client_asks_for_topics_to_be_made(kafka, make_client):
+    clients = []
+
+    class Client(KafkaNetClient):
+        def __init__(self, **settings) -> None:
+            super().__init__(**settings)
+            clients.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streams.log.kafka.clients.KafkaNetClient", Client)
+        made = make_client(config_of(kafka))
+    try:
+        assert clients[0].cluster.metadata_request().allow_auto_topic_creation is False
+    finally:
+        made.close()
 
 
 def test_topics_are_made_once_however_many_want_them(make_log):

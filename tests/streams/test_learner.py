@@ -161,6 +161,21 @@ def test_a_lost_tail_of_the_log_is_refused(house):
         house.started()
 
 
+def test_the_owner_may_go_on_until_the_moment_of_the_claim(house):
+    owner = house.started()
+
+    def go_on(*key: object) -> str:
+        house.happen(impression("r"), click("r"))
+        owner.step()
+        owner.commit()
+        return MemoryLog.topic_id(house.log, EVENTS)
+
+    taking_over = house.learner()
+    house.log.topic_id = go_on  # asked for just before the claim
+    taking_over.recover()
+    assert taking_over.next_offset == house.log.end(EVENTS) == owner.committed_offset
+
+
 def test_another_log_is_refused(house):
     house.started()
     house.log = MemoryLog(START)

@@ -16,6 +16,7 @@ from streams.log.sqlite import SqliteLog
 from streams.migrations import REVISION, VERSION_TABLE, alembic_config, migrate
 from streams.store import Store
 from streams.tables import METADATA
+from tests.streams.test_store import commit
 
 
 @pytest.fixture
@@ -134,3 +135,23 @@ def test_a_store_that_is_up_to_date_does_not_load_alembic(where, root):
         "sys.exit('alembic' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_a_service_needs_no_right_to_make_tables_once_they_are_there(postgres):
+    owner = Database(postgres.url)
+    role = f"service_{postgres.name}"
+    url = postgres.url.replace("postgres@", f"{role}@")
+    run(owner, f"CREATE ROLE {role} LOGIN")
+    try:
+        with pytest.raises(StoreError, match=r"cannot migrate store .*: permission denied"):
+            Store(url)
+        migrate(owner)
+        run(owner, f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
+        store = Store(url)
+        position = store.commit(store.claim("events", 0, "log"), commit(5, base=True))
+        assert store.load(position).base == {"main": b"5"}
+        store.close()
+    finally:
+        run(owner, f"DROP OWNED BY {role}")
+        run(owner, f"DROP ROLE {role}")
+        owner.close()

@@ -1,6 +1,7 @@
 """State is a function of the log: not of batch cuts, stops, or how often it was settled."""
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from streams.align import align_state
 from streams.errors import StoreError
 from streams.events import Event, Tick, encode_event
 from streams.log.base import EVENTS, Record
+from streams.log.batches import RecordBatch
 from streams.log.memory import MemoryLog
 from streams.shard import Shard, Snapshot, replay_log
 from tests.item_model import register
@@ -236,3 +238,37 @@ def test_slots_of_a_slate_are_learned_as_they_were_examined(examination):
     expected = {"cascade": {"a": 2, "b": 2, "c": 1}, "1|0.5": {"a": 1.5, "b": 1, "c": 1.5}}
     assert count == expected[examination]
     assert replay_log(log, limit=1).hash == replay_log(log).hash
+
+
+def spaced(records: Sequence[Record], rng: random.Random) -> RecordBatch:
+    """The same records with gaps between their offsets, as one batch of bytes."""
+    offset, moved = 0, []
+    for record in records:
+        offset += rng.choice([1, 1, 1, 2, 7])
+        moved.append(record._replace(offset=offset))
+    return RecordBatch.of(moved, append_stamped=True)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_batches_of_bytes_with_gaps_are_folded_and_restored(seed):
+    rng = random.Random(seed)
+    plain = random_log(seed, 300).poll(EVENTS, 0, 400)
+    batch = spaced(plain, rng)
+    shard = Shard()
+    shard.fold(plain)
+    spread = Shard()
+    done = rng.randrange(100, 250)
+    spread.fold(batch[:done])
+    snapshot = Snapshot(
+        join_point=spread.joiner.join_point(),
+        next_offset=spread.next_offset,
+        clock=spread.joiner.clock,
+        config=spread.config,
+        counts=spread.counts,
+        closed=spread.joiner.closed,
+        states=spread.states,
+    )
+    again = Shard.restore(snapshot, lambda offset, limit: batch.since(offset)[:limit])
+    again.fold(batch.since(again.next_offset))
+    assert (again.hash(), again.counts) == (shard.hash(), shard.counts)
+    assert again.next_offset == batch[-1].offset + 1

@@ -174,10 +174,10 @@ def test_large_states_and_numbers_come_back(store):
     known = Remembered.of({(1 << 64) - 1: far, 0: far})
     fields = {"bodies": {"main": body, "other": b""}, "clock": far - 10, "remembered": known}
     point = JoinPoint(far - 1, far - 20, EngineConfig())
-    store.commit(position, commit(far, **fields, join_point=point, chain={3: far}))
+    store.commit(position, commit(far, **fields, join_point=point, chain={"outcomes-3": (far, 7)}))
     again = store.claim("events", 0, "log")
     assert (again.next_offset, again.clock, again.join_point.offset) == (far, far - 10, far - 1)
-    assert again.chain == {3: far}
+    assert again.chain == {"outcomes-3": (far, 7)}
     saved = store.load(again)
     assert saved.deltas == [{"main": body, "other": b""}]
     assert saved.closed.to_dict() == {(1 << 64) - 1: far, 0: far}
@@ -191,6 +191,9 @@ def test_letters_may_hold_what_text_columns_refuse(store, where):
     read = read_dead_letters(where, 9)
     assert [each.offset for each in read] == [1, 0]
     assert read[0].detail == "\ufffdnul ? surrogate"
+    long = DeadLetter(2, 6, "type", "x" * 5000, "", b"long")
+    store.commit(store.claim("events", 0, "log"), commit(6, dead=[long]))
+    assert read_dead_letters(where, 1)[0].detail == "x" * 1000 + "…"
     assert (read[0].value, read[0].size) == (b"\0\xff", 2)
 
 

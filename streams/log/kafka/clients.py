@@ -19,13 +19,22 @@ from streams.log.kafka.library import (
     KafkaProducer,
 )
 
-__all__ = ["cannot", "client_settings", "make_admin", "make_consumer", "make_producer", "wrapped"]
+__all__ = [
+    "Breaker",
+    "cannot",
+    "client_settings",
+    "make_admin",
+    "make_consumer",
+    "make_producer",
+    "wrapped",
+]
 
 logger = logging.getLogger(__name__)
 
 BACKOFF_MAX_MS = 1_000  # kafka-python waits up to 30 s: a restarted broker is wanted sooner
 METADATA_AGE_MS = 30_000  # also how soon a topic made anew under an old name is noticed
 BATCH_BYTES = 128 << 10
+BREAK_SECONDS = 1.0
 REPEAT_SECONDS = 30.0  # the same complaint of kafka-python is passed on this often
 
 
@@ -124,8 +133,11 @@ def _make(config: KafkaConfig, kind: type, **more: object) -> Any:
     inner: list[Any] = []
 
     def connect(**settings: object) -> Any:
-        inner.append(KafkaNetClient(**settings))
-        return inner[-1]
+        client = KafkaNetClient(**settings)
+        # Told otherwise or not, it would ask brokers to create a topic that it does not find.
+        client.cluster.config["allow_auto_create_topics"] = False
+        inner.append(client)
+        return client
 
     _echo.last = ""
     try:
@@ -138,6 +150,26 @@ def _make(config: KafkaConfig, kind: type, **more: object) -> Any:
         raise LogError(
             f"cannot connect to Kafka at {','.join(config.servers)}: {error}{why}"
         ) from error
+
+
+class Breaker:
+    """After a failure, the same answer for a second: who asks in turn does not wait in turn."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._told = ""
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Raise ``LogError`` at once, or go on and take note of one that is raised inside."""
+        if time.monotonic() < self._until:
+            raise LogError(self._told)
+        try:
+            yield
+        except LogError as error:
+            self._told = str(error)
+            self._until = time.monotonic() + BREAK_SECONDS
+            raise
 
 
 def cannot(doing: str, error: Exception) -> LogError:

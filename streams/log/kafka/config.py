@@ -72,7 +72,7 @@ class KafkaConfig:
     client_id
         What brokers call this client in their logs and quotas.
     group_id
-        Consumer group that shares the partitions among learners.
+        Consumer group that shares the partitions among learners; "" for ``{prefix}slatestream``.
     instance_id
         Name of this member of the group, one for each process and the same after a restart: it
         gets its partitions back without a rebalance. None for a member without a name.
@@ -117,7 +117,7 @@ class KafkaConfig:
     partitions: int = 12
     replication: int = 1
     client_id: str = "slatestream"
-    group_id: str = "slatestream"
+    group_id: str = ""
     instance_id: str | None = None
     leave_on_close: bool = False
     session_ms: int = 10_000
@@ -183,6 +183,11 @@ class KafkaConfig:
             settings["prefix"] = unquote(parts.path.strip("/"))
         return cls.parse({**settings, **(more or {})})
 
+    @property
+    def group(self) -> str:
+        """Name of the consumer group: one for each set of topics, when none is given."""
+        return self.group_id or f"{self.prefix}slatestream"
+
     def name(self, topic: str) -> str:
         """Name that Kafka knows a topic by; raises ``LogError`` when it is not one of ours."""
         return f"{self.prefix}{check_topic(topic)}"
@@ -199,8 +204,8 @@ class KafkaConfig:
                 raise ConfigError(
                     f"{name} is {given!r}; give up to {MAX_TOPIC} of letters, digits, '.', '_', '-'"
                 )
-        if not self.group_id or not self.client_id or self.instance_id == "":
-            raise ConfigError("group_id, client_id or instance_id is empty; give a name")
+        if not self.client_id or self.instance_id == "":
+            raise ConfigError("client_id or instance_id is empty; give a name")
 
     def _check_sizes(self) -> None:
         for name in POSITIVE:

@@ -20,12 +20,12 @@ from streams.log.kafka.assignor import FairAssignor
 from streams.log.kafka.clients import cannot, make_admin, make_consumer
 from streams.log.kafka.config import KafkaConfig
 from streams.log.kafka.library import (
-    ConsumerRebalanceListener,
     FencedInstanceIdError,
     MemberToRemove,
     OffsetAndMetadata,
     TopicPartition,
 )
+from streams.log.kafka.news import News
 from streams.membership import Change, Release, Shards
 
 __all__ = ["KafkaMembership"]
@@ -68,7 +68,7 @@ class KafkaMembership:
         self._fenced = False
         self._closed = False
         self._assignor = FairAssignor(self._before_join)
-        self._news = _News(self._turn, self._assignor)
+        self._news = News(self._turn, self._assignor)
         self._consumer: Any = None
         self._generation = -1
         self._owned: set[Shard] = set()
@@ -137,7 +137,7 @@ class KafkaMembership:
     def _change(self, assigned: Shards, revoked: Shards, lost: Shards, release: Release) -> None:
         logger.info(
             "group %s: assigned %s, revoked %s, lost %s",
-            self._config.group_id,
+            self._config.group,
             assigned,
             revoked,
             lost,
@@ -158,7 +158,7 @@ class KafkaMembership:
                 self.rebalances += 1
 
     def _shut_out(self) -> Change:
-        name, group = self._config.instance_id, self._config.group_id
+        name, group = self._config.instance_id, self._config.group
         lost, self._owned = tuple(sorted(self._owned)), set()
         self._offsets.clear()
         if not lost:
@@ -205,7 +205,11 @@ class KafkaMembership:
 
     def _step(self) -> None:
         if self._consumer is None:
-            self._consumer = self._join()
+            consumer = self._join()
+            if self._closed:
+                consumer.close(autocommit=False, timeout_ms=0)
+                return
+            self._consumer = consumer
         inner = self._consumer._coordinator  # noqa: SLF001 - the consumer's poll would fetch too
         while not self._closed and not self._news.told:
             inner.poll(timeout_ms=STEP_MS)
@@ -223,7 +227,7 @@ class KafkaMembership:
         config = self._config
         consumer = make_consumer(
             config,
-            group_id=config.group_id,
+            group_id=config.group,
             group_instance_id=config.instance_id,
             session_timeout_ms=config.session_ms,
             heartbeat_interval_ms=config.heartbeat_ms,
@@ -251,9 +255,9 @@ class KafkaMembership:
 
     def _tell(self, trouble: str) -> None:
         if trouble and not self.trouble:
-            logger.warning("group %s: %s", self._config.group_id, trouble)
+            logger.warning("group %s: %s", self._config.group, trouble)
         if self.trouble and not trouble:
-            logger.warning("group %s is reached again", self._config.group_id)
+            logger.warning("group %s is reached again", self._config.group)
         self.trouble = trouble
 
     # ---- leaving -----------------------------------------------------------------------------
@@ -277,56 +281,13 @@ class KafkaMembership:
             admin = make_admin(self._config)
             try:
                 admin.remove_group_members(
-                    self._config.group_id,
+                    self._config.group,
                     [MemberToRemove(group_instance_id=self._config.instance_id)],
                 )
             finally:
                 admin.close()
         except Exception as error:
-            logger.warning("cannot leave group %s: %s", self._config.group_id, error)
-
-
-class _News(ConsumerRebalanceListener):  # type: ignore[misc]
-    """What kafka-python told, in a thread of its own, and the owner has not taken yet.
-
-    Attributes
-    ----------
-    told
-        Whether it told anything in the step under way, taken or not: no other join before the
-        next step.
-    """
-
-    def __init__(self, turn: threading.Condition, assignor: Any) -> None:
-        self._turn = turn
-        self._assignor = assignor
-        self._kept: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
-        self.told = False
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is anything to take."""
-        return any(self._kept)
-
-    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        self._keep(0, assigned)
-
-    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        self._keep(1, revoked)
-
-    def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        # Or this member would join again as the owner of what others own by now.
-        self._assignor.member_assignment = None
-        self._keep(2, lost)
-
-    def take(self) -> tuple[list[Any], list[Any], list[Any]]:
-        """Assigned, revoked and lost since the last time."""
-        taken, self._kept = self._kept, ([], [], [])
-        return taken
-
-    def _keep(self, kind: int, keys: Iterable[Any]) -> None:
-        with self._turn:
-            self._kept[kind].extend(keys)
-            self.told = True
+            logger.warning("cannot leave group %s: %s", self._config.group, error)
 
 
 def _log_commit(_: Any, outcome: Any) -> None:

@@ -20,7 +20,6 @@ with warnings.catch_warnings():
     from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
     from kafka.errors import (
         FencedInstanceIdError,
-        KafkaError,
         LogTruncationError,
         MessageSizeTooLargeError,
         NoError,
@@ -44,7 +43,6 @@ __all__ = [
     "IsolationLevel",
     "KafkaAdminClient",
     "KafkaConsumer",
-    "KafkaError",
     "KafkaNetClient",
     "KafkaProducer",
     "LogTruncationError",

@@ -92,7 +92,9 @@ class KafkaLog:
 
     def end(self, topic: str, partition: int = 0) -> int:
         """Offset the next record will get. Raises LogError."""
-        return self._topics.ends(topic, [partition])[partition]
+        end = self._topics.ends(topic, [partition])[partition]
+        reader = self._readers.get(topic)
+        return end if reader is None else reader.last(partition, end)
 
     def create_topics(self) -> list[str]:
         """Create the topics that are missing; returns their names. Raises LogError."""

@@ -82,16 +82,19 @@ class Reader:
                 self._regulate()
             return records
 
-    def end(self, partition: int) -> int:
-        """Offset the next record will get, at most 0.2 s ago. Raises LogError."""
-        with self._lock:
-            if self._closed:
-                raise LogError("the log is closed; open another")
-            end = self._end(partition)
-            slot = self._slots.get(partition)
-            if slot is not None and self._drained(slot, end):
-                return min(slot.offset, end)  # what stands between is no record: a marker
+    def last(self, partition: int, end: int) -> int:
+        """Offset of the next record to poll when all up to ``end`` was polled, else ``end``.
+
+        They differ by what is no record: markers that transactions leave.
+        """
+        slot = self._slots.get(partition)
+        if slot is None or slot.offset >= end or not self._lock.acquire(blocking=False):
             return end
+        try:
+            held = slot.chunks or slot.failure is not None or not self._source.opened
+            return end if held or not self._passed(slot, end) else slot.offset
+        finally:
+            self._lock.release()
 
     def note_ends(self, places: Iterable[Place]) -> None:
         """Take note of records of this topic that were acknowledged."""
@@ -209,8 +212,9 @@ class Reader:
             slot.failure = self._source.explain(slot.partition, slot.offset)
         if slot.offset >= end:
             return True
-        if self._source.open():
-            return False  # where the new consumer stands says nothing
+        return self._passed(slot, end)
+
+    def _passed(self, slot: Slot, end: int) -> bool:
         position = self._source.position(slot.partition)
         return position is not None and position >= end
 

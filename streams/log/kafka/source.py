@@ -58,7 +58,6 @@ class Source:
         """
         if self._consumer is not None:
             return False
-        # kafka-python asks brokers to create what it does not find, whatever it is told.
         self._check(self._topics.identity(self._topic))
         config = self._config
         self._consumer = make_consumer(
@@ -69,6 +68,11 @@ class Source:
         )
         take_whole_batches(self._consumer)
         return True
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is a consumer."""
+        return self._consumer is not None
 
     def close(self) -> None:
         """Close the consumer; `open` makes another."""

@@ -11,7 +11,7 @@ from typing import Any
 from streams.errors import LogError
 from streams.log.base import CATALOGUE, EVENTS, OUTCOMES, TOPICS
 from streams.log.kafka.checks import Finding, TopicFacts, check_topic_facts
-from streams.log.kafka.clients import make_admin, wrapped
+from streams.log.kafka.clients import Breaker, cannot, make_admin, wrapped
 from streams.log.kafka.config import KafkaConfig
 from streams.log.kafka.library import (
     ConfigResource,
@@ -50,6 +50,7 @@ class Topics:
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
         self._lock = threading.Lock()
+        self._breaker = Breaker()
         self._admin: Any = None
         self._closed = False
 
@@ -94,13 +95,15 @@ class Topics:
     def create(self) -> list[str]:
         """Create the topics that are missing; returns their names. Raises LogError.
 
-        Stamps are of the append; the catalogue has one partition; how long records are kept is
-        left to the broker's default and the operator.
+        Stamps are of the append. The catalogue has one partition and is kept for ever, being read
+        from its beginning; how long the others are kept is left to the broker's default and the
+        operator.
         """
         config = self._config
         settings = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
         if config.replication >= 3:
             settings["min.insync.replicas"] = str(config.replication - 1)
+        kept = {CATALOGUE: {"retention.ms": "-1", "retention.bytes": "-1"}}
         wanted = {EVENTS: config.partitions, CATALOGUE: 1, OUTCOMES: config.partitions}
         with self._asking("create topics") as admin:
             found = _metadata(admin, [config.name(topic) for topic in wanted])
@@ -108,7 +111,7 @@ class Topics:
                 config.name(topic): {
                     "num_partitions": partitions,
                     "replication_factor": config.replication,
-                    "configs": settings,
+                    "configs": settings | kept.get(topic, {}),
                 }
                 for topic, partitions in wanted.items()
                 if config.name(topic) not in found
@@ -158,32 +161,33 @@ class Topics:
     def _offsets(self, topic: str, partitions: Iterable[int], spec: object) -> dict[int, int]:
         name = self._config.name(topic)
         specs = {TopicPartition(name, partition): spec for partition in partitions}
+        unknown: Exception | None = None
         with self._asking(f"ask for offsets of {name}") as admin:
-            found = admin.list_partition_offsets(
-                specs,
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                timeout_ms=self._config.request_ms,
-            )
+            try:
+                found = admin.list_partition_offsets(
+                    specs,
+                    isolation_level=IsolationLevel.READ_COMMITTED,
+                    timeout_ms=self._config.request_ms,
+                )
+            except UnknownTopicOrPartitionError as error:  # an answer
+                unknown = error
+        if unknown is not None:
+            raise cannot(f"ask for offsets of {name}", unknown)
         return {key.partition: int(value.offset) for key, value in found.items()}
 
     @contextmanager
     def _asking(self, doing: str) -> Iterator[Any]:
-        with self._lock, wrapped(doing):
-            admin = self._open()
+        with self._lock:
+            if self._closed:
+                raise LogError("the log is closed; open another")
             try:
-                yield admin
-            except UnknownTopicOrPartitionError:
-                raise
-            except Exception:
+                with self._breaker.guard(), wrapped(doing):
+                    if self._admin is None:
+                        self._admin = make_admin(self._config)
+                    yield self._admin
+            except LogError:
                 self._drop()  # the next question is put over a new connection
                 raise
-
-    def _open(self) -> Any:
-        if self._closed:
-            raise LogError("the log is closed; open another")
-        if self._admin is None:
-            self._admin = make_admin(self._config)
-        return self._admin
 
     def _drop(self) -> None:
         admin, self._admin = self._admin, None

@@ -11,7 +11,7 @@ from typing import Any
 
 from streams.errors import LogError
 from streams.log.base import Place
-from streams.log.kafka.clients import cannot, make_producer
+from streams.log.kafka.clients import Breaker, cannot, make_producer
 from streams.log.kafka.clock import BrokerClock, system_ms
 from streams.log.kafka.config import KafkaConfig
 from streams.log.kafka.library import MessageSizeTooLargeError
@@ -40,6 +40,7 @@ class Writer:
         self._clock = clock
         self._lock = threading.Lock()
         self._opening = threading.Lock()
+        self._breaker = Breaker()
         self._producer: Any = None
         self._retired: list[threading.Thread] = []
         self._known: set[str] = set()
@@ -114,7 +115,7 @@ class Writer:
         return places
 
     def _must_exist(self, topic: str) -> None:
-        # kafka-python asks brokers to create what it does not find, whatever it is told.
+        # The producer would look for it until the time is over.
         if topic not in self._known:
             if not self._topics.partitions(topic):
                 raise self._topics.missing(topic)
@@ -124,7 +125,8 @@ class Writer:
         with self._opening:
             producer = self._producer
             if producer is None:
-                producer = make_producer(self._config)
+                with self._breaker.guard():
+                    producer = make_producer(self._config)
                 with self._lock:
                     closed, self._producer = self._closed, producer
                 if closed:
