@@ -18,12 +18,14 @@ from streams.log.base import EVENTS
 from tests.servers.processes import free_ports
 from tests.servers.topics import administration
 
-TRAFFIC = Traffic(items=7, behind=20, window_seconds=0.02)
+TRAFFIC = Traffic(items=7, behind=20, window_seconds=0.005)
+# An append waits 2 ms for others before it is sent: twelve of them outlast many windows.
+TOGETHER = 50
 
 
 @pytest.fixture(scope="module")
 def topic(kafka):
-    with make_topic((kafka,), TRAFFIC, 300) as made:
+    with make_topic((kafka,), TRAFFIC, 300, together=TOGETHER) as made:
         yield made
 
 
