@@ -49,17 +49,20 @@ class _Shard:
             for name, policy in policies.items()
         }
         shard = cls(position, states, policies)
-        shard.put(deltas)
+        shard.put(position, deltas)
         return shard
 
-    def put(self, deltas: Sequence[Bodies]) -> dict[str, dict[str, None]]:
-        """Write deltas over the states; returns the items touched by policy."""
+    def put(self, position: Position, deltas: Sequence[Bodies]) -> dict[str, dict[str, None]]:
+        """Write deltas over the states, up to a position; returns the items touched by policy."""
+        self.position = position
         touched: dict[str, dict[str, None]] = {}
         for bodies in deltas:
             for name, body in bodies.items():
                 if name in self.states:
                     items = self.states[name].put_bytes(body)
                     touched.setdefault(name, {}).update(dict.fromkeys(items))
+        for name, policy in self.policies.items():  # also of those that no delta touched
+            policy.decay(self.states[name], position.clock)
         return touched
 
 
@@ -155,8 +158,7 @@ class Publisher:
             self._shards[key] = _Shard.of(tail.position, tail.base or {}, tail.deltas)
             self._made = {}
             return
-        shard.position = tail.position
-        for name, items in shard.put(tail.deltas).items():
+        for name, items in shard.put(tail.position, tail.deltas).items():
             self._touched.setdefault(name, {}).update(items)
 
     def _of(self, topic: str) -> list[_Shard]:
