@@ -13,7 +13,7 @@ def main() -> None:
     """Run the seed given."""
     seed = int(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
-        world = run_seed(seed, SharedStore(Path(folder) / "state.db"))
+        world = run_seed(seed, SharedStore(Path(folder)))
     sys.stdout.write(world.chaos.told() + "\nall well\n")
 
 

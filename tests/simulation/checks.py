@@ -8,16 +8,14 @@ from sqlalchemy import select
 
 from streams.learner import Learner
 from streams.log.base import EVENTS
-from streams.shard import Shard
+from streams.positions import Position
 from streams.tables import DEAD
 from tests.simulation.ledger import require
+from tests.simulation.oracle import Letters, Oracle
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
-
-
-Letters = dict[tuple[int, int], str]  # reasons, by partition and offset
 
 
 def is_settled(process: Process, shards: list[tuple[str, int]]) -> bool:
@@ -41,39 +39,47 @@ def progress(process: Process) -> str:
     return f"(current, committed, learned, lag) {told}, troubled {process.host.troubled}"
 
 
+def check_stored(world: World, position: Position) -> None:
+    """Compare what is stored of a shard with one fold of its partition up to there."""
+    whole = world.oracle.at(position.partition, position.next_offset)
+    saved = world.storage.store.load(position)
+    states = position.states(saved)
+    where = f"{position.topic}-{position.partition} at {position.next_offset}"
+    require(states.keys() == whole.states.keys(), f"{where}: policies {sorted(states)} are stored")
+    for name, state in states.items():
+        same = state.hash() == whole.states[name].hash()
+        require(same, f"{where}: another state of {name} is stored")
+    require(position.counts == whole.counts, f"{where}: {position.counts} != {whole.counts}")
+    closed = whole.joiner.closed
+    require(
+        dict(zip(*map(list, saved.closed), strict=True))
+        == dict(zip(*map(list, closed), strict=True)),
+        f"{where}: other requests are stored as closed",
+    )
+
+
 def check_all(world: World, last: Process) -> None:
     """Compare every shard with one uninterrupted fold of its partition."""
-    dead: Letters = {}
+    oracle = Oracle(world.broker.log, world.ledger, 97)
     for (_, number), learner in last.host.learners.items():
-        whole, letters = _fold(world, number)
-        dead |= letters
+        whole = oracle.at(number, world.broker.log.end(EVENTS, number))
         where = f"events-{number}"
         require(learner.next_offset == whole.next_offset, f"{where}: not all is learned")
         require(learner.counts == whole.counts, f"{where}: {learner.counts} != {whole.counts}")
         require(not learner.counts.pending, f"{where}: {learner.counts.pending} never closed")
         require(learner.hash() == whole.hash(), f"{where}: another state than one fold gives")
-        restored = Learner(world.broker.log, world.database.store, world.current, partition=number)
+        restored = Learner(world.broker.log, world.storage.store, world.current, partition=number)
         restored.recover()
         require(restored.hash() == whole.hash(), f"{where}: another state is stored")
         require(restored.counts == whole.counts, f"{where}: other counts are stored")
-    _check_dead(world, dead)
+    if world.audience is not None:
+        world.audience.check_final(world.ledger)
+    _check_dead(world, oracle.letters)
     _check_logged(world)
 
 
-def _fold(world: World, number: int) -> tuple[Shard, Letters]:
-    """Fold a partition from its first record learned to its end."""
-    shard, letters = Shard(), {}
-    begin = world.ledger.entry((EVENTS, number)).begin or 0
-    while records := world.broker.log.poll(EVENTS, max(begin, shard.next_offset), 97, number):
-        shard.fold(records)
-        for letter in shard.joiner.dead:
-            letters[number, letter.offset] = letter.reason
-        shard.mark_committed()
-    return shard, letters
-
-
 def _check_dead(world: World, expected: Letters) -> None:
-    with world.database.store.database.reading() as connection:
+    with world.storage.store.database.reading() as connection:
         rows = connection.execute(select(DEAD.c.part, DEAD.c.offset, DEAD.c.reason)).all()
     found = {(part, offset): reason for part, offset, reason in rows}
     require(len(rows) == len(found), "a dead letter is kept twice")

@@ -1,7 +1,9 @@
 """What has been claimed and committed, kept beside the store: it catches the store at a wrong."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+from streams.config import EngineConfig
 from streams.positions import Commit, Position
 from streams.store import Store
 
@@ -20,19 +22,27 @@ def require(true: bool, message: str) -> None:
 
 @dataclass
 class Entry:
-    """Newest claim and commit of a shard."""
+    """Newest claim and commit of a shard; ``begin`` and ``config`` are where learning began."""
 
     epoch: int = 0
     seq: int = 0
     begin: int | None = None
+    config: EngineConfig = field(default_factory=EngineConfig)
     next_offset: int = 0
     join_offset: int = 0
 
 
 class Ledger:
-    """Checks each claim and commit when it is made."""
+    """Checks each claim and commit when it is made.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    audit
+        Called with every new position, to look closer.
+    """
+
+    def __init__(self, audit: Callable[[Position], None]) -> None:
+        self._audit = audit
         self.shards: dict[Key, Entry] = {}
         self.commits = 0
         self.fenced = 0
@@ -73,6 +83,7 @@ class Ledger:
         entry.seq, entry.next_offset = after.seq, after.next_offset
         entry.join_offset = after.join_point.offset
         self.commits += 1
+        self._audit(after)
 
     def refused(self, position: Position) -> None:
         """Check a commit that the store fenced."""

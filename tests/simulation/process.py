@@ -40,7 +40,7 @@ class Process:
         *,
         chaos: Chaos,
         broker: Broker,
-        database: SharedStore,
+        storage: SharedStore,
         ledger: Ledger,
         meanwhile: Meanwhile,
         skew_ms: int = 0,
@@ -54,7 +54,7 @@ class Process:
         self._meanwhile = meanwhile
         self._pace = pace
         self.log = BrokerClient(broker, chaos, self.at, skew_ms)
-        self.store = StoreClient(database, ledger, chaos, self.at)
+        self.store = StoreClient(storage, ledger, chaos, self.at)
         self.membership: Membership | None = None
         self._host: Host | None = None
 

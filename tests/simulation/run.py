@@ -13,10 +13,10 @@ class SeedError(AssertionError):
     """A seed that failed."""
 
 
-def run_seed(seed: int, database: SharedStore) -> World:
+def run_seed(seed: int, storage: SharedStore) -> World:
     """Run the world of a seed; raises ``SeedError`` with its history when anything is wrong."""
-    database.empty()
-    world = World(seed, database)
+    storage.empty()
+    world = World(seed, storage)
     logging.disable(logging.CRITICAL)  # hosts tell of every fault
     try:
         world.run()

@@ -1,5 +1,6 @@
 """The store as a process sees it: real SQL, with failures before, within and after transactions."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,10 +20,11 @@ Point = Callable[[str], None]
 
 
 class SharedStore:
-    """One SQLite file, emptied for each world: to open one takes longer than to live in it."""
+    """One SQLite file and a folder for views, emptied for each world: to open one takes long."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, folder: Path) -> None:
+        self.views = folder / "views"
+        self._path = folder / "state.db"
         self._fault: BaseException | None = None
         self._statements = 0
         self.down = False
@@ -31,6 +33,7 @@ class SharedStore:
     def empty(self) -> None:
         """Forget everything."""
         self._fault, self.down = None, False
+        shutil.rmtree(self.views, ignore_errors=True)
         with self.store.database.writing("empty") as connection:
             for table in METADATA.sorted_tables:
                 connection.execute(delete(table))
@@ -75,8 +78,8 @@ class StoreClient:
         Claims that this process was granted, by shard.
     """
 
-    def __init__(self, database: SharedStore, ledger: Ledger, chaos: Chaos, point: Point) -> None:
-        self._database = database
+    def __init__(self, storage: SharedStore, ledger: Ledger, chaos: Chaos, point: Point) -> None:
+        self._storage = storage
         self._ledger = ledger
         self._chaos = chaos
         self._point = point
@@ -123,11 +126,11 @@ class StoreClient:
 
     @property
     def _store(self) -> Store:
-        return self._database.store
+        return self._storage.store
 
     @contextmanager
     def _faulty(self) -> Iterator[None]:
-        if self._database.down or self._chaos.happens("store fails"):
+        if self._storage.down or self._chaos.happens("store fails"):
             raise StoreError("the database cannot be reached")
         fault: BaseException | None = None
         if self._chaos.happens("statement fails"):
@@ -135,7 +138,7 @@ class StoreClient:
         elif self._chaos.happens("statement crashes"):
             fault = CrashError("within a transaction")
         after = self._chaos.rng.randrange(10) if fault is not None else 0
-        with self._database.fault(fault, after):
+        with self._storage.fault(fault, after):
             yield
 
     def _lose_answer(self) -> None:

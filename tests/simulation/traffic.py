@@ -106,9 +106,9 @@ class Traffic:
             self._show()
         elif draw < 0.85:
             self._react(self._known())
-        elif draw < 0.9:
+        elif draw < 0.89:
             self._put(Tick(ts=self._time()), "tick")
-        elif draw < 0.93:
+        elif draw < 0.95:
             self._control()
         else:
             self._outbox.append((f"x{self._chaos.rng.randrange(9)}", self._chaos.pick(RUBBISH)))

@@ -6,13 +6,16 @@ from streams.errors import LostRecordsError
 from streams.host import Pace
 from streams.log.base import EVENTS
 from streams.membership import Membership, SoleOwner
+from streams.positions import Position
 from tests.simulation import checks
+from tests.simulation.audience import Audience
 from tests.simulation.broker import Broker, BrokerClient, SteppedAppender
 from tests.simulation.chaos import Chaos, CrashError
 from tests.simulation.group import Group, Member
 from tests.simulation.ledger import Ledger, ViolationError, require
+from tests.simulation.oracle import Oracle
 from tests.simulation.process import Process
-from tests.simulation.storage import SharedStore
+from tests.simulation.storage import SharedStore, StoreClient
 from tests.simulation.traffic import HOUR_MS, Traffic, draw_config
 from tests.streams.cases import START
 
@@ -25,21 +28,24 @@ CLOCK_MS = (0, 1, 200, 1_000, 2_000, 6_000, 20_000, 50_000, 130_000)
 class World:
     """Everything there is for one seed."""
 
-    def __init__(self, seed: int, database: SharedStore) -> None:
+    def __init__(self, seed: int, storage: SharedStore) -> None:
         self.seed = seed
         self.chaos = chaos = Chaos(seed)
         chaos.now = START
-        self.database = database
+        self.storage = storage
         self.broker = Broker(START, chaos.rng.randint(1, 4))
         self.partitions = len(self.broker.begins)
         self.shards = [(EVENTS, number) for number in range(self.partitions)]
-        self.ledger = Ledger()
+        self.ledger = Ledger(self._audit)
+        self.oracle = Oracle(self.broker.log, self.ledger, chaos.pick([1, 7, 1000]))
+        self._close_look = chaos.chance(0.15)
         self.group = Group(chaos, self.ledger, self.shards)
         self.configs = [draw_config(chaos) for _ in range(3)]
         self.current = self.configs[0]
         self.traffic = Traffic(chaos, self.configs)
         self.hosts = chaos.rng.randint(1, 4)
         self.processes: list[Process] = []
+        self.audience = self._seat() if chaos.chance(0.15) else None
         self._born = 0
         self._depth = 0
         self._service()
@@ -56,6 +62,7 @@ class World:
             (0.3, self._retain),
             (0.3, self._break),
             (0.2, self._change),
+            (2.0 if self.audience else 0.0, self._publish),
         ]
         self._actions = [action for _, action in actions]
         self._weights = [weight for weight, _ in actions]
@@ -76,7 +83,7 @@ class World:
         """End all faults, let one healthy process catch up, and check everything."""
         chaos = self.chaos
         chaos.quiet = True
-        self.broker.down = self.database.down = False
+        self.broker.down = self.storage.down = False
         chaos.note("world", "faults end")
         self.broker.log.time_ms = max(self.broker.log.time_ms, chaos.now)
         while not self.traffic.done:
@@ -182,13 +189,13 @@ class World:
         if draw < 0.3:
             self.broker.down = not self.broker.down
         elif draw < 0.6:
-            self.database.down = not self.database.down
+            self.storage.down = not self.storage.down
         elif draw < 0.65:
             self.chaos.note("database", "restarts")
-            self.database.restart()
+            self.storage.restart()
         else:
-            self.broker.down = self.database.down = False
-        state = {"broker": self.broker.down, "database": self.database.down}
+            self.broker.down = self.storage.down = False
+        state = {"broker": self.broker.down, "database": self.storage.down}
         self.chaos.note("world", f"down: {[name for name, down in state.items() if down]}")
 
     def _change(self) -> None:
@@ -196,7 +203,19 @@ class World:
         self.current = self.chaos.pick(self.configs)
         self.chaos.note("operator", f"settings {self.current.state_hash}")
 
+    def _publish(self) -> None:
+        if self.audience is not None:
+            self.audience.step()
+
     # How it is done.
+
+    def _audit(self, position: Position) -> None:
+        if self._close_look:
+            checks.check_stored(self, position)
+
+    def _seat(self) -> Audience:
+        store = StoreClient(self.storage, self.ledger, self.chaos, lambda _: None)
+        return Audience(self.storage.views, self.current, self.chaos, store, self.oracle)
 
     def _make(self, name: str, skew_ms: int) -> Process:
         return Process(
@@ -204,7 +223,7 @@ class World:
             self.current,
             chaos=self.chaos,
             broker=self.broker,
-            database=self.database,
+            storage=self.storage,
             ledger=self.ledger,
             meanwhile=self._meanwhile,
             skew_ms=skew_ms,

@@ -6,7 +6,7 @@ import pytest
 from streams.config import EngineConfig
 from streams.dead import read_dead_letters
 from streams.errors import FencedError, StoreError
-from streams.events import Control, decode_event, encode_event
+from streams.events import Control, Tick, decode_event, encode_event
 from streams.learner import Learner
 from streams.log.base import EVENTS
 from streams.log.memory import MemoryLog
@@ -120,6 +120,22 @@ def test_published_beliefs_are_the_derived_ones_to_the_bit(house, half_life):
         assert published.item_ids == derived.item_ids
         for name, array in derived.arrays.items():
             np.testing.assert_array_equal(published.arrays[name], array)
+
+
+def test_beliefs_fade_in_views_too_while_nothing_is_learned(house):
+    learner = house.started(settings(HOUR, window=2.0, spec="linear-greedy:half_life_seconds=3"))
+    house.happen(impression("r"), click("r"))
+    for event in (Tick(ts=0), Tick(ts=0)):
+        house.happen(event, seconds=60)
+        learner.step()
+        learner.commit()
+        house.publish()
+    policy = learner.shard.policies["main"]
+    derived = policy.derive(learner.shard.states["main"])
+    shown = house.reader.current().policies["main"]
+    assert shown.item_ids == derived.item_ids == ["a", "b"]
+    for name, array in derived.arrays.items():
+        np.testing.assert_array_equal(shown.arrays[name], array)
 
 
 def test_recovery_goes_on_as_if_it_never_stopped(house):
