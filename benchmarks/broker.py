@@ -66,6 +66,10 @@ def make_topic(
     log = KafkaLog(config)
     try:
         log.create_topics()
+    except SlatestreamError:
+        log.close()
+        raise
+    try:
         control = encode_event(traffic.config.to_control(log.now_ms()))
         log.append(EVENTS, [("control", control)])
         topic = Topic(config=config, records=1, value_bytes=len(control))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ __all__ = ["ConfluentReader", "KafkaPythonReader", "readers"]
 
 CONFLUENT = "confluent-kafka, consume of 1,000, msgspec into typed events"
 PATIENCE = 30.0  # seconds without a record until a reader gives up
+PULSE = 0.1  # seconds to wait for a whole batch
 BATCH = 1000
 
 
@@ -66,7 +68,11 @@ class ConfluentReader:
 
     def values(self) -> Iterator[bytes]:
         """Values of the records, from the first on."""
-        while messages := self._consumer.consume(BATCH, timeout=PATIENCE):
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            messages = self._consumer.consume(BATCH, timeout=PULSE)
+            if messages:
+                deadline = time.monotonic() + PATIENCE
             for message in messages:
                 yield message.value()
 
