@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA := $(wildcard ../shared/data)
 SEEDS ?= 50000
+KILLS ?= 200
 export SLATESTREAM_DATA ?= $(DATA)
 
 .PHONY: run test soak lint bench kafka clean
@@ -12,8 +13,9 @@ run: .venv/run ## set up and start the demo
 test: .venv/dev ## set up and run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-soak: .venv/dev ## the fault simulator over many more seeds: make soak SEEDS=50000
+soak: .venv/dev ## many more faults: make soak SEEDS=50000 KILLS=200
 	SLATESTREAM_SOAK=$(SEEDS) $(BIN)/python -m pytest -n auto tests/simulation $(ARGS)
+	SLATESTREAM_KILLS=$(KILLS) $(BIN)/python -m pytest tests/faults $(ARGS)
 
 lint: .venv/dev ## style, types and import directions
 	$(BIN)/ruff check .
