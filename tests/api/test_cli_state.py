@@ -108,6 +108,8 @@ def test_a_reset_learns_the_log_anew_while_the_service_runs(running):
         return counts.get("impression", {}).get("consumed")
 
     wait_until(lambda: caught_up(running) and consumed() == 1, 60)
+    cli(running, "reset", "--yes")  # the next test's service has learned all again
+    check(running)
 
 
 def test_a_damaged_snapshot_is_refused(running):

@@ -39,7 +39,7 @@ def click(slate: dict) -> dict:
 
 
 def counted(client: httpx.Client) -> dict[str, int]:
-    return client.get("/v1/model").json().get("events", {}).get("feedback", {})
+    return client.get("/v1/model").json()["conservation"]["counts"].get("feedback", {})
 
 
 def test_a_learner_here_and_an_api_there(kafka, postgres, tmp_path):

@@ -17,7 +17,7 @@ from streams.errors import BadEventError, LogError
 def every_error():
     for package in (api, engine, simulator, streams):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.endswith("__main__"):
+            if not module.name.endswith(("__main__", "migrations.env")):  # programs
                 importlib.import_module(module.name)
     found = list(SlatestreamError.__subclasses__())
     for error in found:
