@@ -13,6 +13,7 @@ from streams.log.base import EVENTS, OUTCOMES, EventLog
 from streams.log.kafka import KafkaConfig, KafkaLog, KafkaMembership
 from streams.log.sqlite import SqliteLog
 from streams.membership import Membership, SoleOwner
+from streams.states import build_policies, learns_in_order
 from streams.store import Store
 
 __all__ = ["kafka_config", "open_log", "open_membership", "open_store", "store_place"]
@@ -83,8 +84,6 @@ def open_membership(settings: Settings, log: EventLog) -> Membership:
 
 
 def _learns_in_order(settings: Settings, log: EventLog) -> bool:
-    """Whether a model cannot be added up over the partitions of events."""
-    config = EngineConfig.from_dict(settings.engine_settings())
-    models = [each.build(name).model for name, each in config.policies.items()]
-    refused = any(model.traits.merging == "refused" for model in models)
-    return refused and log.partitions(EVENTS) > 1
+    """Whether a policy cannot be added up over the partitions of events."""
+    policies = build_policies(EngineConfig.from_dict(settings.engine_settings()))
+    return log.partitions(EVENTS) > 1 and any(map(learns_in_order, policies.values()))

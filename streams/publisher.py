@@ -11,7 +11,7 @@ import logging
 import operator
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from engine.policy import Policy, Posterior
 from engine.state import State
 from streams.config import EngineConfig
-from streams.counts import Counts
+from streams.counts import add_counts
 from streams.errors import StoreError
 from streams.log.base import EVENTS, OUTCOMES
 from streams.merging import gather_states
@@ -170,7 +170,7 @@ class Publisher:
             clocks=clocks,
             policies=posteriors,
             config=config,
-            counts=_add_counts(shard.position.counts for shard in self._shards.values()),
+            counts=add_counts(shard.position.counts for shard in self._shards.values()),
         )
         seconds = time.monotonic() - start
         self._watch(Published(version=version, offsets=offsets, clocks=clocks, seconds=seconds))
@@ -243,13 +243,3 @@ def _add_rows(whole: State, states: Sequence[State], items: list[str]) -> None:
             np.add(total, state.shared[name], out=total)
     whole.put(items, sums)
     whole.put_shared(shared)
-
-
-def _add_counts(counts: Iterable[Counts]) -> Counts:
-    total: dict[str, dict[str, int]] = {}
-    for each in counts:
-        for kind, fates in each.to_dict().items():
-            into = total.setdefault(kind, dict.fromkeys(fates, 0))
-            for fate, n in fates.items():
-                into[fate] += n
-    return Counts(total)
