@@ -1,1 +1,1 @@
-"""The embedding table: a vector for every id, and what is learned in it."""
+"""Vectors by id: a table without collisions that admits, expires, evicts, and is saved by deltas."""
