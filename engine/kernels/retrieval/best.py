@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.kernels.compile import inline_uncounted
 
-__all__ = ["bound1", "offer1", "sort1"]
+__all__ = ["bound1", "offer1", "sink1", "sort1"]
 
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -30,9 +30,8 @@ def bound1(scores: Singles, count: int) -> np.float32:
 
 
 @inline_uncounted
-def sink1(rows: Ints, scores: Singles, count: int, row: int, score: np.float32) -> None:
-    """Writes: rows, scores. Puts a row in the place of the worst of ``count``."""
-    at = 0
+def sink1(rows: Ints, scores: Singles, at: int, count: int, row: int, score: np.float32) -> None:
+    """Writes: rows, scores. Puts a row at a place of a heap of ``count``, or below it."""
     while True:
         child = 2 * at + 1
         if child >= count:
@@ -52,7 +51,7 @@ def offer1(rows: Ints, scores: Singles, count: int, row: int, score: np.float32)
     """Writes: rows, scores. Keeps a row if it is among the best; returns how many are kept."""
     if count == len(rows):
         if worse1(scores[0], rows[0], score, row):
-            sink1(rows, scores, count, row, score)
+            sink1(rows, scores, 0, count, row, score)
         return count
     at = count
     while at > 0:
@@ -71,6 +70,6 @@ def sort1(rows: Ints, scores: Singles, count: int) -> None:
     for left in range(count - 1, 0, -1):
         row, score = rows[left], scores[left]
         rows[left], scores[left] = rows[0], scores[0]
-        sink1(rows, scores, left, row, score)
+        sink1(rows, scores, 0, left, row, score)
     for at in range(count, len(rows)):
         rows[at], scores[at] = -1, -np.inf

@@ -98,7 +98,9 @@ def _spread(builder: Any, value: Any, kind: Any) -> Any:
     """Put a number into every lane."""
     lanes = ir.VectorType(kind, LANES)
     first = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, WORD(0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(WORD, LANES), [0] * LANES))
+    return builder.shuffle_vector(
+        first, first, ir.Constant(ir.VectorType(WORD, LANES), [0] * LANES)
+    )
 
 
 def _add(builder: Any, total: Any, left: Any, right: Any) -> None:
@@ -135,9 +137,7 @@ def _halve(builder: Any, left: Any, right: Any, lanes: int) -> Any:
 
 
 def _pick(builder: Any, left: Any, right: Any, lanes: list[int]) -> Any:
-    return builder.shuffle_vector(
-        left, right, ir.Constant(ir.VectorType(WORD, len(lanes)), lanes)
-    )
+    return builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(WORD, len(lanes)), lanes))
 
 
 @inline_uncounted

@@ -21,9 +21,7 @@ Bytes = NDArray[np.uint8]
 
 
 @inline_uncounted
-def allowed1(
-    row: int, live: Bytes, available: Bytes, begins: Ints, ends: Ints, now: int
-) -> bool:
+def allowed1(row: int, live: Bytes, available: Bytes, begins: Ints, ends: Ints, now: int) -> bool:
     """Whether a row may be returned to anybody; filters that are empty let all through."""
     if len(live) and live[row] == 0:
         return False
