@@ -156,7 +156,7 @@ def score_block1(
 
 
 @instruction
-def any_above1(_context: Any, values: Any, m: Any, bound: Any) -> Any:
+def any_above1(_context: Any, values: Any, m: Any, bound: Any) -> Any:  # noqa: ARG001
     """Whether one of the first m reaches a bound; NaN never does.
 
     Looks at up to fifteen more, which must be there and may make it say so for nothing. Unchecked.

@@ -1,4 +1,4 @@
-"""The nearest of many centroids, for many vectors: by ``x · c - |c|² / 2``, of equals the lowest."""
+"""The nearest of many centroids: the largest ``x · c - |c|² / 2``, of equals the lowest."""
 
 from __future__ import annotations
 
