@@ -10,6 +10,7 @@ import numpy as np
 
 from api.problems import ProblemError
 from engine.batches import Floats, Ints, Keys
+from engine.embeddings.keys import USER_SALT
 from engine.errors import SchemaError
 from engine.features import Context, Schema
 from engine.policy import Candidates, Posterior, Requests, Slates, hash_key
@@ -86,6 +87,11 @@ class Ranker:
             for name, policy in self.policies.items()
             if policy.schema.item_features
         }
+        self._know_users = {
+            name
+            for name, policy in self.policies.items()
+            if any(each.name == USER_SALT and each.of == "context" for each in policy.schema.ids)
+        }
         self._viewed: View | None = None
         self._stale: Mapping[str, str] = {}
         self._sets: dict[tuple[str, str], _Known] = {}
@@ -95,6 +101,15 @@ class Ranker:
         """Load the compiled code that ranking needs."""
         for policy in (self._uniform, *self.policies.values()):
             warm_up(policy)
+
+    def complete(self, policy: str, context: Features, user_id: str | None) -> Features:
+        """Return a context with the user's id, where a policy reads it and the context has none.
+
+        An impression is learned from its context alone.
+        """
+        if user_id is None or policy not in self._know_users or context.get(USER_SALT) is not None:
+            return context
+        return {**context, USER_SALT: user_id}
 
     def encode(self, policy: str, context: Context) -> Floats:
         """Encode a context for a policy; ``ProblemError`` with the feature when it cannot be."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.embeddings.keys import COLUMNS, hash_ids
 from engine.errors import ConfigError, SchemaError
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Context",
     "Feature",
     "FeatureValue",
+    "Id",
     "Interaction",
     "Numeric",
     "Quadratic",
@@ -143,6 +145,37 @@ class Clusters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Id:
+    """An id, any text: for models that keep a vector an id in an embedding table.
+
+    It enters as the halves of its key and a check, see `engine.embeddings.keys`; an absent or
+    empty text is all zeros. The columns are no numbers to reckon with.
+    """
+
+    name: str
+    of: Source = "context"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names of this feature."""
+        return (f"{self.name}#high", f"{self.name}#low", f"{self.name}#check")
+
+    def meaning(self, column: str) -> object:
+        """What a column's entries mean: an id's key depends on the feature's name alone."""
+        return (column, "id", self.of)
+
+    def encode(self, value: FeatureValue) -> list[float]:
+        """Entries of the feature's columns; raises ``SchemaError``."""
+        if value is None:
+            return [0.0] * COLUMNS
+        if not isinstance(value, str):
+            raise SchemaError(f"feature {self.name!r} is {value!r}; an id must be a string")
+        keys, checks = hash_ids(self.name, [value])
+        high, low = divmod(int(keys[0]), 1 << 32)
+        return [float(high), float(low), float(checks[0])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interaction:
     """Products of every column of one feature with every column of another."""
 
@@ -157,13 +190,14 @@ class Quadratic:
     names: tuple[str, ...] = ()
 
 
-Base = Numeric | Categorical | Clusters
+Base = Numeric | Categorical | Clusters | Id
 Feature = Base | Interaction | Quadratic
 
 KINDS: dict[str, type[Feature]] = {
     "numeric": Numeric,
     "categorical": Categorical,
     "clusters": Clusters,
+    "id": Id,
     "interaction": Interaction,
     "quadratic": Quadratic,
 }

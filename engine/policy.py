@@ -95,6 +95,12 @@ class Policy:
                 f"policy {self.name!r}: this model has no position-based form; "
                 "use examination=cascade, or a linear or conjugate model"
             )
+        if self.schema.ids and not self.model.traits.reads_ids:
+            raise ConfigError(
+                f"policy {self.name!r}: feature {self.schema.ids[0].name!r} is an id, and "
+                f"{type(self.model).__name__} reads numbers alone; take it out of this policy's "
+                "features, or use a model with an embedding table"
+            )
         self.model.check(self.schema)
         self.slate.check(self.exploration, self.model, self.schema)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.compile import inline_uncounted
+from engine.kernels.hashing import id1
 from engine.kernels.lexicon import find1
 from engine.kernels.tokens import (
     FALSE,
@@ -32,6 +33,7 @@ __all__ = [
     "CATEGORICAL",
     "CLUSTERS",
     "FIRST_SIDE",
+    "ID",
     "LONGEST_ID",
     "LONGEST_TEXT",
     "NUMERIC",
@@ -45,7 +47,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
-NUMERIC, CATEGORICAL, CLUSTERS = 0, 1, 2
+NUMERIC, CATEGORICAL, CLUSTERS, ID = 0, 1, 2, 3
+HALF = np.uint64(32)
+LOW = np.uint64(0xFFFFFFFF)
 FIRST_SIDE = 8  # space of the lexicon that holds the names of side 0; values come after all sides
 LONGEST_ID, LONGEST_TEXT, MOST_FEATURES = 256, 1024, 1000
 EXACT = 1 << 53
@@ -68,6 +72,8 @@ class Plan(NamedTuple):
         ``(features, 3)``: kind, first column, number of clusters.
     scalings
         ``(features, 3)``: center, scale, clip.
+    seeds
+        ``(features, 2)``: of the key and of the check of an id.
     pairs
         ``(2, products)``: columns multiplied.
     """
@@ -78,6 +84,7 @@ class Plan(NamedTuple):
     sides: Ints
     kinds: Ints
     scalings: Floats
+    seeds: Words
     pairs: Ints
 
 
@@ -185,6 +192,14 @@ def enter1(
         known = find1(plan.table, plan.names, space, data, value_at + 1, integer)
         if known >= 0:
             out[place + known] = 1.0
+        return after
+    if kind == ID:
+        if tag != TEXT:
+            return -1
+        key, check = id1(data, value_at + 1, integer, plan.seeds[feature])
+        out[place] = np.float64(key >> HALF)
+        out[place + 1] = np.float64(key & LOW)
+        out[place + 2] = np.float64(check)
         return after
     if tag == OBJECT:
         return shares1(data, after, place, count, out)

@@ -55,6 +55,16 @@ class EveryAxis(Model):
         return self.belief(posterior, requests, mean=np.zeros(len(requests.rows)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountsIds(EveryAxis):
+    @property
+    def traits(self):
+        return Traits(family="mean", reads_ids=True)
+
+    def axes(self):
+        return Axes(items={"count": (), "x": ("x",)})
+
+
 def learned(made, seed):
     policy = replace(make_policy("linear-greedy"), model=EveryAxis(), schema=made)
     state = policy.init()
@@ -114,6 +124,27 @@ def test_a_feature_that_moves_from_the_context_to_the_item_starts_at_zero():
         moved = align_state(learned(schema({**feature, "of": "item"}), 1)[0], before, state)
         assert np.count_nonzero(moved.take(["a"])["f"]) == 1  # the intercept
         assert not moved.take(["a"])["h"].any()
+
+
+def test_an_id_keeps_its_meaning_and_one_of_another_name_or_source_does_not():
+    user = {"type": "id", "name": "user_id"}
+
+    def counted(*features):
+        made = replace(make_policy("uniform"), model=CountsIds(), schema=schema(*features))
+        state = made.init()
+        state.ensure_rows(["a"])
+        state.sums["x"] += np.arange(1.0, 1.0 + len(made.schema.columns))
+        return made, state
+
+    before, state = counted(HOUR, user)
+    for features, kept in (
+        ((user, HOUR), [1, 3, 4, 5, 2]),
+        ((HOUR, {**user, "name": "page"}), [1, 2, 0, 0, 0]),
+        ((HOUR, {**user, "of": "item"}), [1, 2]),
+        ((HOUR, {"type": "numeric", "name": "user_id#low"}), [1, 2, 0]),
+    ):
+        after, _ = counted(*features)
+        assert align_state(after, before, state).take(["a"])["x"].tolist() == [kept]
 
 
 def test_clusters_added_keep_what_was_learned_of_the_others_and_of_their_products():

@@ -13,6 +13,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from numba.core.sigutils import normalize_signature
 
+from engine.embeddings.keys import hash_ids, keys_of
 from engine.kernels.hashing import hash_spans
 from engine.kernels.record_batch import walk_records
 from engine.kernels.scan_events import scan_events
@@ -41,15 +42,24 @@ RICH = (
     {"type": "interaction", "left": "price", "right": "brand"},
     {"type": "interaction", "left": "price", "right": "hour"},
 )
+NAMED = (
+    {"type": "numeric", "name": "hour"},
+    {"type": "id", "name": "user_id"},
+    {"type": "id", "name": "page"},
+    {"type": "id", "name": "author", "of": "item"},
+    {"type": "numeric", "name": "price", "of": "item"},
+)
 CONFIG = EngineConfig(
     policies={
         "bare": PolicyConfig(spec="beta-thompson"),
         "plain": PolicyConfig(spec="linear-ucb", features=PLAIN),
         "rich": PolicyConfig(spec="linear-ucb", features=RICH),
+        "named": PolicyConfig(spec="uniform", features=NAMED),
     },
     recommenders={
         "home": RecommenderConfig(policy="plain", kinds={"click": 1.0, "buy": 5.0}),
         "shop": RecommenderConfig(policy="rich", kinds={"view": 0.1}),
+        "feed": RecommenderConfig(policy="named"),
         "a recommender of a long name": RecommenderConfig(policy="bare"),
     },
 )
@@ -86,6 +96,7 @@ def check(values, plan=PLAN):
 # ---- ordinary events -----------------------------------------------------------------------
 
 ids = st.text("abcdefghijklmnopqrstuvwxyz-0123456789", min_size=1, max_size=40)
+names = ids | st.text(st.characters(codec="utf-8", exclude_characters='\\"', min_codepoint=32))
 numbers = (
     st.floats(-1e6, 1e6) | st.integers(-1000, 1000) | st.floats(-1, 1).map(lambda x: round(x, 4))
 )
@@ -99,10 +110,18 @@ contexts = st.fixed_dictionaries(
         "taste": shares | st.integers(0, 11) | st.integers(0, 11).map(str) | st.none(),
         "other": st.dictionaries(st.sampled_from("012"), st.floats(-1, 1)),
         "unknown": numbers | ids | st.none() | st.booleans() | shares,
+        "user_id": names | st.none(),
+        "page": names,
     },
 )
 item_features = st.fixed_dictionaries(
-    {}, optional={"price": numbers, "brand": st.sampled_from(["x", "", "y", "z"]), "size": ids}
+    {},
+    optional={
+        "price": numbers,
+        "brand": st.sampled_from(["x", "", "y", "z"]),
+        "size": ids,
+        "author": names,
+    },
 )
 shown = st.builds(
     ShownItem,
@@ -182,7 +201,7 @@ def test_order_of_members_and_white_space_do_not_matter(drawn, rng):
     plain = [msgspec.json.decode(encode_event(event)) for event in drawn]
     values = [
         rng.choice(["", " ", "\n"]).encode()
-        + json.dumps(turn(event), indent=rng.choice([None, 1])).encode()
+        + json.dumps(turn(event), indent=rng.choice([None, 1]), ensure_ascii=False).encode()
         + rng.choice(["", " \t\r\n"]).encode()
         for event in plain
     ]
@@ -235,7 +254,8 @@ def test_every_field_may_be_anything():
         slots.append({key: value for key, value in SHOWN.items() if key != name})
         values += [{**SEEN, "slate": [slot, {**SHOWN, "item_id": "b"}]} for slot in slots]
     for recommender in (*CONFIG.recommenders, "nobody"):
-        for name in ("hour", "device", "taste", "price", "brand", "unknown", "", "x" * 257):
+        known = ("hour", "device", "taste", "price", "brand", "user_id", "author")
+        for name in (*known, "unknown", "", "x" * 257):
             told = {**SEEN, "recommender": recommender}
             values += [{**told, "context": {name: odd}} for odd in ODD]
             values += [{**told, "slate": [{**SHOWN, "features": {name: odd}}]} for odd in ODD]
@@ -302,6 +322,33 @@ def test_texts_beyond_ascii_are_scanned_when_they_are_utf_8():
     columns = decode_columns(plan, records)
     assert (columns.unsure, columns.x.tolist()) == (0, [1.0, 0.0, 1.0])
     assert check([records.value(0)], plan) == 0
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
+    ["", '"', "\\", "a/b", "\n", "\u2028", "é", "é", "😀", "\x7f", "x" * 1024, "x" * 1025]
+)
+
+
+@budget(max_examples=100, deadline=None, derandomize=True)
+@given(texts, texts, st.booleans())
+def test_ids_of_any_text_have_the_keys_that_schemas_give_them(user, author, plain):
+    shown = {**SHOWN, "features": {"author": author}}
+    event = {**SEEN, "recommender": "feed", "context": {"user_id": user}, "slate": [shown]}
+    value = json.dumps(event, ensure_ascii=plain).encode()
+    unsure = check([value])
+    clean = all(text.isprintable() and not set('"\\') & set(text) for text in (user, author))
+    if clean and (not plain or (user + author).isascii()) and len(user + author) < 1000:
+        assert unsure == 0
+    columns = decode_columns(PLAN, spans([value]))
+    if columns.errors:
+        assert max(len(user), len(author)) > 1024 or "\0" in user + author
+        return
+    row = columns.x[columns.x_start[0] :][: PLAN.x_width[3]]
+    keys, checks = hash_ids("user_id", [user])
+    schema = PLAN.schemas[3]
+    assert keys_of(row[None, :], schema.places("user_id")[0]) == (keys, checks)
+    row = columns.z[columns.z_start[0] :][: PLAN.z_width[3]]
+    assert keys_of(row[None, :], schema.places("author")[0]) == hash_ids("author", [author])
 
 
 def test_utf_8_is_checked_to_the_byte():
