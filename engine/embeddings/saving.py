@@ -107,10 +107,8 @@ def _read(saved: bytes) -> Numbered:
     except msgspec.DecodeError as error:
         raise SnapshotError(f"saved embedding table cannot be read: {error}") from error
     if save.format != FORMAT or zlib.crc32(save.body) != save.crc:
-        raise SnapshotError(
-            f"saved embedding table has format {save.format} and is "
-            f"{'damaged' if save.format == FORMAT else f'not of this release, which reads {FORMAT}'}"
-        )
+        fault = "damaged" if save.format == FORMAT else f"not of this release, which reads {FORMAT}"
+        raise SnapshotError(f"saved embedding table has format {save.format} and is {fault}")
     return save
 
 

@@ -2,8 +2,8 @@
 
 A *record* is ``words`` uint32 of one slab, a multiple of 16, so that records begin at cache lines:
 eight words of header, then float32: the vector, then the optimizer's state. Records are found by an
-index over 64-bit keys. Records ``0 .. features - 1`` are the shared ones, which the ids of a feature
-that are not admitted read and teach; they have no key in the index.
+index over 64-bit keys. Records ``0 .. features - 1`` are the shared ones, which the ids of a
+feature that are not admitted read and teach; they have no key in the index.
 """
 
 from __future__ import annotations

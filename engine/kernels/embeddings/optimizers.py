@@ -81,7 +81,7 @@ def step1(t: Table, row: int, feature: int, gradient: Floats) -> None:
             g = gradient[j] + l2 * v[HEADER + j]
             gradient[j] = g
             total += g * g
-        v[after] += total / np.float32(max(d - first, 1))
+        v[after] += total / np.float32(max(int(d - first), 1))
         scale = rate / (np.sqrt(v[after]) + epsilon)
         for j in range(first, d):
             v[HEADER + j] -= scale * gradient[j]
