@@ -162,7 +162,7 @@ def take1(t: Table, grace: int, capacity: int) -> int:
 def begin_rows(
     head: Ints,
     cells: Keys,
-    old: Keys,
+    before: Keys,
     words: Words,
     floats: Floats,
     sketch: Keys,
@@ -177,8 +177,8 @@ def begin_rows(
 ) -> None:
     """Writes: the table. Begins the first n records: those that features share."""
     t = Table(
-        head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
-        settings,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
     )  # fmt: skip
     for row in range(n):
         begin1(t, row, mix1(np.uint64(row)), 0, row, 0)
