@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels.compile import called_uncounted, inline_uncounted, kernel
+from engine.kernels.embeddings.before import keep_row1
 from engine.kernels.embeddings.layout import (
     BIAS,
     CHANGED_ROWS,
@@ -63,7 +64,9 @@ ONE = np.uint32(1)
 
 @inline_uncounted
 def mark_row1(t: Table, row: int) -> None:
-    """Writes: t. Lists a record as changed since the last save."""
+    """Writes: t. Lists a record as changed since the last save; to be called before it is."""
+    if len(t.before):
+        keep_row1(t, row)
     if t.row_marks[row] == 0:
         t.row_marks[row] = 1
         t.rows[t.head[CHANGED_ROWS]] = row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels.compile import kernel
+from engine.kernels.embeddings.before import keep_line1, keep_row1
 from engine.kernels.embeddings.claims import ready1
 from engine.kernels.embeddings.index import erase1, find1, insert1, mixed1
 from engine.kernels.embeddings.layout import (
@@ -25,7 +26,7 @@ from engine.kernels.embeddings.layout import (
 from engine.kernels.embeddings.records import key1
 from engine.kernels.memory import fence1
 
-__all__ = ["put_records", "withdraw_keys"]
+__all__ = ["put_lines", "put_records", "withdraw_keys"]
 
 ONE = np.uint32(1)
 HALF = np.uint64(32)
@@ -101,6 +102,8 @@ def put_records(
         if not ready1(t, 1):
             return i
         row = places[i]
+        if len(before):
+            keep_row1(t, row)
         # Odd, and neither the version readers saw nor the one to come.
         words[row, VERSION] = np.uint32(max(words[row, VERSION], records[i, VERSION]) | ONE)
         fence1()
@@ -114,3 +117,33 @@ def put_records(
             if find1(head, cells, mixed) < 0:
                 insert1(head, cells, scratch, mixed, row)
     return len(places)
+
+
+@kernel(f"void({TABLE}, i8[::1], u8[:,::1])", counted=False)
+def put_lines(
+    head: Ints,
+    cells: Keys,
+    before: Keys,
+    words: Words,
+    floats: Floats,
+    sketch: Keys,
+    row_marks: Bytes,
+    rows: Ints,
+    line_marks: Bytes,
+    lines: Ints,
+    held: Ints,
+    scratch: Ints,
+    settings: Settings,
+    places: Ints,
+    values: Keys,
+) -> None:
+    """Writes: sketch, before. Writes ``values`` ``(n, 8)`` at lines ``places`` ``(n,)``."""
+    t = Table(
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
+    )  # fmt: skip
+    for i in range(len(places)):
+        if len(before):
+            keep_line1(t, places[i])
+        for j in range(8):
+            sketch[(places[i] << 3) + j] = values[i, j]
