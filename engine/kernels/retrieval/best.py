@@ -1,4 +1,4 @@
-"""The best k of what is offered: a heap with the worst on top, so that most are turned away at once.
+"""The best k of what is offered: a heap with the worst on top, which turns most away at once.
 
 Of two rows the one with the higher score is better, of equal scores the lower row. What is kept
 is the same in whatever order rows are offered. A score that is NaN is never kept.

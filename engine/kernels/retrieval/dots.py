@@ -32,8 +32,8 @@ VECTOR = ir.VectorType(FLOAT, LANES)
 
 @instruction
 def dots1(
-    _context: Any, flat: Any, a: Any, b: Any, c: Any, d: Any, query: Any, start: Any, size: Any,
-    out: Any, at: Any,
+    _context: Any, flat: Any, a: Any, b: Any, c: Any, d: Any,  # noqa: ARG001
+    query: Any, start: Any, size: Any, out: Any, at: Any,  # noqa: ARG001
 ) -> Any:  # fmt: skip
     """Writes: out. Inner products of ``flat[x : x + size]``, x of a, b, c, d, with a query.
 
