@@ -22,7 +22,7 @@ from engine.kernels.retrieval.probe import probe_lists
 from engine.retrieval.centroids import Centroids, lists_for, train_centroids
 from engine.retrieval.records import NO_ROWS, Exclusions, Filters, Found, Records, as_queries
 
-__all__ = ["InvertedFile"]
+__all__ = ["InvertedFile", "even_sample"]
 
 Ints = NDArray[np.int64]
 Singles = NDArray[np.float32]
@@ -56,7 +56,7 @@ class InvertedFile:
 
         Raises ``ConfigError`` when none is live.
         """
-        rows = np.flatnonzero(records.live) if len(records.live) else np.arange(len(records.slab))
+        rows = records.live_rows()
         made = cls(_train(records, rows, lists, seed, iterations=10))
         made.update(records, rows)
         return made
@@ -325,9 +325,14 @@ def _train(
     records: Records, rows: Ints, lists: int | None, seed: int, iterations: int
 ) -> Centroids:
     wanted = lists or lists_for(len(rows))
-    if len(rows) > SAMPLE * wanted:
-        rows = rows[np.arange(SAMPLE * wanted) * len(rows) // (SAMPLE * wanted)]
-    return train_centroids(records.vectors(rows), wanted, seed=seed, iterations=iterations)
+    sample = records.vectors(even_sample(rows, wanted))
+    return train_centroids(sample, wanted, seed=seed, iterations=iterations)
+
+
+def even_sample(rows: Ints, lists: int) -> Ints:
+    """Evenly spaced rows, as many as centroids of so many lists are trained from."""
+    most = SAMPLE * lists
+    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
 def _lists(count: int) -> Shorts:

@@ -84,6 +84,10 @@ class Records:
         """Numbers of a vector with its bias behind it."""
         return self.size + (self.bias >= 0)
 
+    def live_rows(self) -> Ints:
+        """Rows that hold something, rising."""
+        return np.flatnonzero(self.live) if len(self.live) else np.arange(len(self.slab))
+
     def vectors(self, rows: Ints) -> Singles:
         """Copies of the rows' vectors, biases behind them, ``(n, width)``."""
         found = self.slab[rows, self.start : self.start + self.size]

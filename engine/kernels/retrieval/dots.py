@@ -145,7 +145,7 @@ def score_block1(
     flat: Singles, words: int, start: int, size: int, rows: Ints, first: int, m: int,
     query: Singles, at: int, out: Singles,
 ) -> None:  # fmt: skip
-    """Writes: out. Scores of ``rows[first : first + m]``, of a slab laid flat; with room for `PAD` more."""
+    """Writes: out, with room for `PAD` more. Scores ``rows[first : first + m]`` of a flat slab."""
     last = first + m - 1
     for s in range(0, m, TOGETHER):
         a = rows[first + s] * words + start

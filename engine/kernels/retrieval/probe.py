@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from engine.kernels.compile import inline_uncounted, kernel
 from engine.kernels.memory import prefetch1
-from engine.kernels.retrieval.best import bound1, offer1, sort1
-from engine.kernels.retrieval.dots import any_above1, score_block1
+from engine.kernels.retrieval.best import pick1, sort1
+from engine.kernels.retrieval.dots import score_block1
 from engine.kernels.retrieval.filters import offer_block1
 from engine.kernels.retrieval.lists import BLOCK, LINE
 
@@ -19,7 +19,6 @@ Ints = NDArray[np.int64]
 Shorts = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
-GROUP = 64  # lists compared at once
 AHEAD = 8  # lines asked for ahead
 LEAST = np.float32(-np.inf)
 
@@ -30,21 +29,6 @@ def fetch1(copies: Singles, width: int, block: int) -> None:
     begin = block * BLOCK * width
     for word in range(begin, begin + AHEAD * LINE, LINE):
         prefetch1(copies, word)
-
-
-@inline_uncounted
-def pick1(hopes: Singles, m: int, order: Ints, likely: Singles) -> int:
-    """Writes: order, likely. The best of m lists, as many as order holds; returns how many."""
-    count, first = 0, 0
-    while first < m:
-        few = min(GROUP, m - first)
-        if any_above1(hopes[first:], few, bound1(likely, count)):
-            for each in range(first, first + few):
-                if hopes[each] >= bound1(likely, count):
-                    count = offer1(order, likely, count, each, hopes[each])
-        first += few
-    sort1(order, likely, count)
-    return count
 
 
 @kernel(
@@ -67,8 +51,8 @@ def probe_lists(
 
     Scores and filters are those of `engine.kernels.retrieval.exact.scan_rows`; when there is a
     bias, ``width > size``, and queries have a 1 behind them. numbers count from 0, as many as there
-    are lists and as a block has entries. Lists come by ``q · c + |q| spread``, and are scanned until
-    they were ``lists``, held ``seen_at_least`` entries together, and k rows were found.
+    are lists and as a block has entries. Lists come by ``q · c + |q| spread``, and are scanned
+    until they were ``lists``, held ``seen_at_least`` entries together, and k rows were found.
     """
     for i in range(len(queries)):
         query, norm = queries[i], np.float32(0.0)
@@ -83,7 +67,7 @@ def probe_lists(
         while more:
             picked = pick1(hopes, len(heads), order, likely)
             for at in range(picked):
-                fetch1(copies, width, np.int64(heads[order[at]]))
+                fetch1(copies, width, int(heads[order[at]]))
             more = picked > 0
             for at in range(picked):
                 more = done < lists or seen < seen_at_least or count < rows.shape[1]
@@ -91,11 +75,11 @@ def probe_lists(
                     break
                 each = order[at]
                 hopes[each] = np.nan
-                block, rest = np.int64(heads[each]), np.int64(sizes[each])
+                block, rest = int(heads[each]), int(sizes[each])
                 m = (rest - 1) % BLOCK + 1
                 while rest > 0 and block >= 0:
                     if rest > m:
-                        fetch1(copies, width, np.int64(chain[block]))
+                        fetch1(copies, width, int(chain[block]))
                     begin = block * BLOCK * width
                     score_block1(copies[begin:], width, 0, size, numbers, 0, m, query, 0, values)
                     for s in range(m):
@@ -108,6 +92,6 @@ def probe_lists(
                     )  # fmt: skip
                     rest -= m
                     seen += m
-                    block, m = np.int64(chain[block]), BLOCK
+                    block, m = int(chain[block]), BLOCK
                 done += 1
         sort1(rows[i], scores[i], count)
