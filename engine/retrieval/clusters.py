@@ -119,17 +119,20 @@ class Published:
     values: Singles
     born: Ints
     version: str
+    flat: Singles = field(repr=False)  # values laid flat, as kernels take them: not to be written
     halves: Singles = field(repr=False)  # -|c|² / 2
 
     @classmethod
     def of(cls, values: Singles, born: Ints) -> Published:
         """Freeze copies."""
-        values, born = values.copy(), born.copy()
+        flat, halves = values.reshape(-1).copy(), halves_of(values)
+        values, born = flat.reshape(values.shape), born.copy()
         values.setflags(write=False)
         born.setflags(write=False)
         digest = hashlib.blake2b(str(values.shape).encode(), digest_size=8)
         digest.update(values.tobytes() + born.tobytes())
-        return cls(values=values, born=born, version=digest.hexdigest(), halves=halves_of(values))
+        version = digest.hexdigest()
+        return cls(values=values, born=born, version=version, flat=flat, halves=halves)
 
     def assign(self, vectors: ArrayLike, *, top: int = 1, temperature: float = 1.0) -> Assignment:
         """Assign to the ``top`` nearest clusters, all there are when they are fewer.
@@ -159,7 +162,7 @@ class Published:
         shape = (len(given), min(top, k))
         clusters, weights = np.empty(shape, dtype=np.int64), np.empty(shape)
         assign_clusters(
-            self.values.reshape(-1),
+            self.flat,
             self.halves,
             np.arange(k),
             self.values.shape[1],

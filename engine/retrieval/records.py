@@ -29,7 +29,8 @@ class Records:
     Attributes
     ----------
     slab
-        float32 ``(rows, words)``, C-contiguous; read as it is at the time of a call, never copied.
+        float32 ``(rows, words)``, C-contiguous; read as it is at the time of a call, never copied
+        whole. A file is mapped copy-on-write: kernels are compiled for arrays that can be written.
     live
         uint8 ``(rows,)``, 0 for a row that holds nothing; empty when all rows do.
     size
