@@ -34,6 +34,8 @@ PACKAGES = (
     "mabwiser",
     "river",
     "contextualbandits",
+    "faiss-cpu",
+    "hnswlib",
     "redis",
     "kafka-python",
     "confluent-kafka",

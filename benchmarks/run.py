@@ -20,7 +20,17 @@ from engine.errors import ConfigError, SlatestreamError, suggest
 
 __all__ = ["NAMES", "Report", "check_names", "run"]
 
-NAMES = ("update", "rank", "slate", "replay", "edges", "diagonal", "curves", "stream")
+NAMES = (
+    "update",
+    "rank",
+    "slate",
+    "replay",
+    "edges",
+    "diagonal",
+    "retrieval",
+    "curves",
+    "stream",
+)
 """Of the workloads, in the order in which they run; known without loading compiled code."""
 
 

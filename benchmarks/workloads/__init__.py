@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from benchmarks.contest import Workload
-from benchmarks.workloads import curves, diagonal, edges, ranking, replay, slates, stream, sums
+from benchmarks.workloads import (
+    curves,
+    diagonal,
+    edges,
+    ranking,
+    replay,
+    retrieval,
+    slates,
+    stream,
+    sums,
+)
 
 __all__ = ["WORKLOADS"]
 
@@ -18,6 +28,10 @@ WORKLOADS = {
     "edges": Workload(about="statistics of (cluster, item) edges", contests=edges.contests),
     "diagonal": Workload(
         about="decide and learn with a diagonal model", contests=diagonal.contests
+    ),
+    "retrieval": Workload(
+        about="ten best of many vectors, before and after every one has moved",
+        contests=retrieval.contests,
     ),
     "curves": Workload(
         about="cost of an event against items and columns", contests=curves.contests

@@ -118,7 +118,7 @@ def test_every_workload_runs(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     told = []
     report = run([name], rounds=1, quick=True, progress=lambda done, _total: told.append(done))
-    assert told[-1] == len(report.rows)
+    assert told[-1] == len(report.rows) + len(report.figures)
     assert "Prescott" not in report.machine.blas
     assert "unknown" in report.machine.blas or "1 thread" in report.machine.blas
     assert report.rows or report.skipped
