@@ -119,6 +119,8 @@ class Posterior:
         By item, ``(m + 1, …)``.
     shared
         What belongs to no item, of any shape and type.
+    parts
+        What is read where it lies, such as embedding tables, by name.
     """
 
     def __init__(
@@ -126,10 +128,12 @@ class Posterior:
         item_ids: Sequence[str],
         arrays: dict[str, Floats],
         shared: dict[str, NDArray[Any]] | None = None,
+        parts: dict[str, Any] | None = None,
     ) -> None:
         self.item_ids = list(item_ids)
         self.arrays = arrays
         self.shared = shared or {}
+        self.parts = parts or {}
         self._rows = {item_id: row for row, item_id in enumerate(self.item_ids, start=1)}
         self._made: dict[str, object] = {}
 

@@ -36,6 +36,7 @@ from engine.feature_kinds import (
     Numeric,
     Quadratic,
     Source,
+    Vector,
 )
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Quadratic",
     "Schema",
     "Side",
+    "Vector",
 ]
 
 Floats = NDArray[np.float64]
@@ -173,6 +175,11 @@ class Schema:
         return tuple(feature for feature in self._bases if isinstance(feature, Id))
 
     @cached_property
+    def vectors(self) -> tuple[Vector, ...]:
+        """Features whose columns hold vectors of frozen sets."""
+        return tuple(feature for feature in self._bases if isinstance(feature, Vector))
+
+    @cached_property
     def version(self) -> str:
         """Sixteen hex digits that change when any feature does."""
         return hashlib.sha256(msgspec.json.encode(self.to_list())).hexdigest()[:16]
@@ -207,8 +214,8 @@ class Schema:
     def from_list(cls, declared: Iterable[Mapping[str, object]]) -> Schema:
         """Build a schema from ``[{"type": "numeric", "name": …}, …]``.
 
-        Types: ``numeric``, ``categorical``, ``clusters``, ``id``, ``interaction``,
-        ``quadratic``.
+        Types: ``numeric``, ``categorical``, ``clusters``, ``id``, ``vector``,
+        ``interaction``, ``quadratic``.
         """
         return cls(features=tuple(_feature(dict(entry)) for entry in declared))
 

@@ -26,6 +26,7 @@ from engine.batches import (
     hash_key,
 )
 from engine.clicks import Examination
+from engine.embeddings.part import Embeddings
 from engine.errors import ConfigError, ShapeError, SnapshotError
 from engine.exploration.base import Exploration
 from engine.features import Schema
@@ -205,7 +206,9 @@ class Policy:
             name: np.concatenate([np.zeros((1, *kept.shape[1:])), kept])
             for name, kept in state.sums.items()
         }
-        return Posterior(state.item_ids, *self.model.derive_whole(sums, state, self.schema))
+        arrays, shared = self.model.derive_whole(sums, state, self.schema)
+        tables = {n: part.table for n, part in state.parts.items() if isinstance(part, Embeddings)}
+        return Posterior(state.item_ids, arrays, shared, tables)
 
     def refresh(self, posterior: Posterior, state: State, item_ids: Sequence[str]) -> Posterior:
         """Derive the named items again, to the same bits as `derive`. Writes: posterior.

@@ -10,10 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.embeddings.keys import id_seeds
-from engine.feature_kinds import Categorical, Clusters, Id, Numeric, Source
+from engine.feature_kinds import Categorical, Clusters, Id, Numeric, Source, Vector
 from engine.features import Schema, Side
 from engine.kernels.lexicon import make_lexicon
-from engine.kernels.scan_features import CATEGORICAL, CLUSTERS, FIRST_SIDE, ID, NUMERIC, Plan
+from engine.kernels.scan_features import (
+    CATEGORICAL,
+    CLUSTERS,
+    FIRST_SIDE,
+    ID,
+    NUMERIC,
+    VECTOR,
+    Plan,
+)
 from engine.kernels.scan_fields import FIELDS, KINDS, RECOMMENDERS, TYPES
 from streams.config import EngineConfig
 
@@ -116,17 +124,21 @@ def _feature_names(sides: Sequence[Side]) -> Iterator[tuple[int, str, int]]:
             if isinstance(base, Categorical):
                 for place, value in enumerate(base.values):
                     yield FIRST_SIDE + len(sides) + feature, value, place
+            elif isinstance(base, Vector):
+                yield FIRST_SIDE + len(sides) + feature, base.mark, 0
             feature += 1
 
 
 def _rows(side: Side, first: int) -> Iterator[tuple[float, ...]]:
-    """Kind, first column, clusters, center, scale and clip of each feature."""
+    """Kind, first column, clusters or places, center, scale and clip of each feature."""
     column = int(first)
     for base in side.features:
         if isinstance(base, Numeric):
             yield NUMERIC, column, 0, base.center, base.scale, base.clip
         elif isinstance(base, Clusters):
             yield CLUSTERS, column, base.count, 0.0, 1.0, 1.0
+        elif isinstance(base, Vector):
+            yield VECTOR, column, base.count, 0.0, base.scale, base.clip
         elif isinstance(base, Id):
             yield ID, column, 0, 0.0, 1.0, 1.0
         else:

@@ -97,6 +97,7 @@ def restore_table(table: EmbeddingTable, saved: bytes) -> None:
     table.run(lambda start: put_records(*table.table, start, places, records), len(places))
     t.sketch.reshape(-1, 8)[arrays["lines"]] = arrays["sketch"]
     t.head[:SAVED] = arrays["head"]
+    table.mark_saved()
     table.number_saved = save.number
 
 

@@ -48,6 +48,9 @@ NAMED = (
     {"type": "id", "name": "page"},
     {"type": "id", "name": "author", "of": "item"},
     {"type": "numeric", "name": "price", "of": "item"},
+    {"type": "vector", "name": "mood", "count": 12, "version": "2026", "scale": 1.3, "clip": 2},
+    {"type": "vector", "name": "style", "of": "item", "count": 3, "version": "a.b", "id": "brand"},
+    {"type": "interaction", "left": "price", "right": "style"},
 )
 CONFIG = EngineConfig(
     policies={
@@ -101,6 +104,10 @@ numbers = (
     st.floats(-1e6, 1e6) | st.integers(-1000, 1000) | st.floats(-1, 1).map(lambda x: round(x, 4))
 )
 shares = st.dictionaries(st.integers(0, 11).map(str), st.floats(-1e5, 1e5), max_size=5)
+vectors = st.tuples(
+    st.dictionaries(st.integers(0, 11).map(str), st.floats(-1e6, 1e6), max_size=12),
+    st.sampled_from(["v:2026", "v:2025", "v:a.b"]),
+).map(lambda drawn: {**drawn[0], drawn[1]: 1})
 contexts = st.fixed_dictionaries(
     {},
     optional={
@@ -112,6 +119,7 @@ contexts = st.fixed_dictionaries(
         "unknown": numbers | ids | st.none() | st.booleans() | shares,
         "user_id": names | st.none(),
         "page": names,
+        "mood": vectors | st.none(),
     },
 )
 item_features = st.fixed_dictionaries(
@@ -121,6 +129,9 @@ item_features = st.fixed_dictionaries(
         "brand": st.sampled_from(["x", "", "y", "z"]),
         "size": ids,
         "author": names,
+        "style": st.dictionaries(st.sampled_from("012"), st.floats(-9, 9)).map(
+            lambda numbers: {"v:a.b": 1, **numbers}
+        ),
     },
 )
 shown = st.builds(
@@ -212,6 +223,7 @@ def test_order_of_members_and_white_space_do_not_matter(drawn, rng):
 
 SHOWN = {"item_id": "a", "propensity": 0.5, "method": "exact"}
 SEEN = {"type": "impression", "ts": 1, "request_id": "r", "recommender": "shop", "slate": [SHOWN]}
+FED = {**SEEN, "recommender": "feed"}
 CLICK = {"type": "feedback", "ts": 1, "event_id": "e", "request_id": "r", "item_id": "a"}
 CLICK |= {"kind": "click"}
 ACTIVE = {"type": "activation", "ts": 1, "request_id": "r"}
@@ -235,6 +247,10 @@ ODD = [
         "x" * 257,
     ),
     *("x" * 1025, [], {}, [1], ["a"], [""], {"a": 1}, {"": 1}, {"1": 1}, {"01": 1}, {"12": 1}),
+    *({"v:2026": 1}, {"v:2026": 1, "1": 0.5}, {"1": 2.5, "v:2026": 1.0}, {"v:2026": 2, "1": 0.5}),
+    *({"v:2026": True}, {"v:2026": 1, "v:b": 1, "1": 2}, {"v:b": 1, "1": 0.5}, {"v:b": 1, "12": 1}),
+    *({"v:2026": 1, "1": 1e7}, {"v:2026": 1, "01": 1}, {"v:b": 1, "x": 1}, {"v:": 1, "1": 1}),
+    *({"v": 1}, {"v:20": 1, "2": 1}, {"v:" + "x" * 254: 1, "2": 1}, {"v:a.b": 1, "2": -0.0}),
     *({"1": True}, {"1": "x"}, {"1": 1e7}, {"1": 1e10}, {"1": -0.0}, {"1": {}}, {"x" * 257: 1}),
     *(2**53, 2**53 + 1, -(2**53), -(2**53) - 1, 10**17, 10**18, 2**62, 2**63, 10**30, -0.0),
     *(1e6, 1e7, 1e9, 1.1e9, 1e300, 1.1e300, 1e308, 5e-324, 1e-100, 1e-101, 999, 1000, 1.0, 0.0),
@@ -254,7 +270,7 @@ def test_every_field_may_be_anything():
         slots.append({key: value for key, value in SHOWN.items() if key != name})
         values += [{**SEEN, "slate": [slot, {**SHOWN, "item_id": "b"}]} for slot in slots]
     for recommender in (*CONFIG.recommenders, "nobody"):
-        known = ("hour", "device", "taste", "price", "brand", "user_id", "author")
+        known = ("hour", "device", "taste", "price", "brand", "user_id", "author", "mood", "style")
         for name in (*known, "unknown", "", "x" * 257):
             told = {**SEEN, "recommender": recommender}
             values += [{**told, "context": {name: odd}} for odd in ODD]
@@ -416,6 +432,14 @@ TRICKY = [
     json.dumps(SEEN).encode()[:-1] + b',"context":{"unknown":1,"unknown":2}}',
     json.dumps(SEEN).encode()[:-1] + b',"context":{"taste":{"1":1,"1":2}}}',
     json.dumps(SEEN).encode()[:-1] + b',"context":{"taste":{"2":1},"other":{"2":2}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"v:2026":1,"1":1,"1":2}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"v:2026":1,"v:2026":1,"1":2}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"v:2026":1,"v:2025":1,"1":2}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"1":2,"v:\\u0032026":1}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"1":2,"v:2026":-1}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{ }}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"v:2026":1,}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"user_id":"a","user_id":"b"}}',
     json.dumps(SEEN).encode()[:-1] + b',"recommender":"home"}',
     json.dumps({"slate": [SHOWN], "recommender": "nobody"} | SEEN).encode(),
     json.dumps({**CLICK, "event_id": "ünïcode", "item_id": 'a"b\\c/d'}).encode(),
