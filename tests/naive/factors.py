@@ -8,8 +8,6 @@ import math
 
 import numpy as np
 
-from tests.naive import mix
-
 
 class Record:
     """A bias and a vector, and row-wise Adagrad's sums of squares of each."""
