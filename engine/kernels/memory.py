@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engine.kernels.compile import inline
 from engine.kernels.words import load1
 
-__all__ = ["borrow1", "copy1", "equal1", "prefetch1"]
+__all__ = ["borrow1", "copy1", "equal1", "fence1", "prefetch1"]
 
 
 cgutils: Any = _cgutils  # it has no annotations
@@ -58,6 +58,17 @@ def prefetch1(_context: Any, array: Any, at: Any) -> Any:  # noqa: ARG001
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
+
+
+@_instruction
+def fence1(_context: Any) -> Any:
+    """Let no reading or writing cross this place: what other threads see keeps its order."""
+
+    def generate(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
+        builder.fence("acq_rel")
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 @_instruction
