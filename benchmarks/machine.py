@@ -33,6 +33,7 @@ PACKAGES = (
     "vowpalwabbit",
     "mabwiser",
     "river",
+    "implicit",
     "contextualbandits",
     "redis",
     "kafka-python",

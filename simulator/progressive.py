@@ -26,8 +26,8 @@ MISS = np.iinfo(np.int64).max
 class Rater(Protocol):
     """Learns ratings."""
 
-    def predict(self, user: Ints, item: Ints) -> Floats:
-        """Predicted ratings of pairs, ``(n,)``."""
+    def predict(self, user: Ints, item: Ints, time_ms: Ints) -> Floats:
+        """Predicted ratings of pairs at their times, ``(n,)``."""
 
     def update(self, user: Ints, item: Ints, value: Floats, time_ms: Ints) -> None:
         """Learn ratings, ``(n,)`` each."""
@@ -105,9 +105,9 @@ def rate(
     predicted = np.empty(len(log))
     for start in range(0, len(log), batch):
         part = slice(start, start + batch)
-        user, item = log.user[part], log.item[part]
-        predicted[part] = np.clip(rater.predict(user, item), low, high)
-        rater.update(user, item, log.value[part], log.time_ms[part])
+        user, item, time_ms = log.user[part], log.item[part], log.time_ms[part]
+        predicted[part] = np.clip(rater.predict(user, item, time_ms), low, high)
+        rater.update(user, item, log.value[part], time_ms)
     return Predictions(predicted=predicted, value=log.value)
 
 

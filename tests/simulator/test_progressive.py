@@ -32,7 +32,7 @@ class Memory:
         self.told = []
         self.calls = []
 
-    def predict(self, user, item):
+    def predict(self, user, item, time_ms):
         self.calls.append(("predict", len(user)))
         everything = [value for _, value in self.told] or [5.0]
         return np.array(
@@ -151,7 +151,7 @@ def test_every_rating_is_asked_for_before_it_is_learned(tmp_path, batch):
     assert [name for name, _ in rater.calls] == ["predict", "update"] * -(-20 // batch)
     for start in range(0, 20, batch):
         part = slice(start, start + batch)
-        told = again.predict(log.user[part], log.item[part])
+        told = again.predict(log.user[part], log.item[part], log.time_ms[part])
         assert found.predicted[part].tolist() == told.tolist()
         again.update(log.user[part], log.item[part], log.value[part], log.time_ms[part])
     error = found.predicted - log.value
