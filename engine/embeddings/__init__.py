@@ -1,1 +1,1 @@
-"""Vectors by id: a table without collisions that admits, expires, evicts, and is saved by deltas."""
+"""Vectors by id: a table without collisions that admits, expires, evicts, and saves by deltas."""

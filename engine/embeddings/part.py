@@ -38,7 +38,7 @@ class Embeddings:
         """Note that what changed is kept somewhere."""
         self.table.mark_saved()
 
-    def add(self, other: Part) -> None:
+    def add(self, other: Part) -> None:  # noqa: ARG002 - one interface for many
         """Refuse: vectors learned apart mean nothing added."""
         raise ConfigError("embedding tables are learned in order and do not add; let one learn")
 

@@ -97,6 +97,7 @@ def restore_table(table: EmbeddingTable, saved: bytes) -> None:
     table.run(lambda start: put_records(*table.table, start, places, records), len(places))
     t.sketch.reshape(-1, 8)[arrays["lines"]] = arrays["sketch"]
     t.head[:SAVED] = arrays["head"]
+    table.mark_saved()
     table.number_saved = save.number
 
 
@@ -106,10 +107,8 @@ def _read(saved: bytes) -> Numbered:
     except msgspec.DecodeError as error:
         raise SnapshotError(f"saved embedding table cannot be read: {error}") from error
     if save.format != FORMAT or zlib.crc32(save.body) != save.crc:
-        raise SnapshotError(
-            f"saved embedding table has format {save.format} and is "
-            f"{'damaged' if save.format == FORMAT else f'not of this release, which reads {FORMAT}'}"
-        )
+        fault = "damaged" if save.format == FORMAT else f"not of this release, which reads {FORMAT}"
+        raise SnapshotError(f"saved embedding table has format {save.format} and is {fault}")
     return save
 
 

@@ -69,7 +69,7 @@ MOST = np.uint32(0xFFFFFFFF)
 def expired1(t: Table, row: int) -> bool:
     """Whether a record in use was not touched for its feature's time to live."""
     ttl = np.int64(t.settings[feature1(t, row), TTL])
-    return ttl > 0 and np.int64(t.words[row, TOUCHED]) + ttl < t.head[WATERMARK]
+    return bool(ttl > 0 and np.int64(t.words[row, TOUCHED]) + ttl < t.head[WATERMARK])
 
 
 @called_uncounted
@@ -111,7 +111,7 @@ def reach1(t: Table, seconds: int) -> None:
 def ready1(t: Table, keys: int) -> bool:
     """Whether the index has room for an event of so many keys; else the caller makes a new one."""
     limit = ((mask1(t.cells) + 1) << 2) * 9 // 10
-    return t.head[STORED] + keys <= limit and t.head[STASHED] <= 2 * STASH
+    return bool(t.head[STORED] + keys <= limit and t.head[STASHED] <= 2 * STASH)
 
 
 @inline_uncounted
@@ -125,7 +125,7 @@ def hold1(t: Table, row: int) -> None:
 def worth1(t: Table, row: int) -> int:
     """Return what a record is worth, in seconds: late, and claimed often."""
     claims = 64 - leading_zeros1(np.uint64(t.words[row, COUNT]))
-    return np.int64(t.words[row, TOUCHED]) + HALF_LIFE * claims
+    return int(np.int64(t.words[row, TOUCHED]) + HALF_LIFE * claims)
 
 
 @inline_uncounted
@@ -147,7 +147,7 @@ def evict1(t: Table) -> None:
     least, found, tries = -1, 0, 0
     seed = mix1(np.uint64(head[TABLE_SEED]))
     while found < SAMPLED and tries < TRIES:
-        row = features + np.int64(combine1(seed, np.uint64(head[DRAWS])) % span)
+        row = features + int(np.int64(combine1(seed, np.uint64(head[DRAWS])) % span))
         head[DRAWS] += 1
         tries += 1
         if evictable1(t, row):

@@ -2,8 +2,8 @@
 
 A bucket is one line of 64 bytes: four keys, then their four records. A key lies in one of two
 buckets, or out of band when it mixes to 0, which marks an empty cell; so fresh zero pages are a
-valid index and taking a key out clears one cell. Keys are stored mixed with a seed: whoever does not
-know it cannot choose keys that fall together.
+valid index and taking a key out clears one cell. Keys are stored mixed with a seed: whoever does
+not know it cannot choose keys that fall together.
 
 Room is made along the shortest chain of moves (Li et al. 2014, "Algorithmic improvements for fast
 concurrent cuckoo hashing"), last move first, so no key is ever absent. Growing goes on beside the
@@ -63,13 +63,13 @@ def mixed1(head: Ints, key: np.uint64) -> np.uint64:
 @inline_uncounted
 def first1(mixed: np.uint64, mask: int) -> int:
     """Return the first bucket of a key."""
-    return np.int64(mixed & np.uint64(mask))
+    return int(np.int64(mixed & np.uint64(mask)))
 
 
 @inline_uncounted
 def second1(mixed: np.uint64, mask: int) -> int:
     """Return the second bucket of a key."""
-    return np.int64((mixed >> HALF) & np.uint64(mask))
+    return int(np.int64((mixed >> HALF) & np.uint64(mask)))
 
 
 @inline_uncounted
@@ -89,7 +89,7 @@ def prefetch_bucket1(cells: Keys, mixed: np.uint64) -> None:
 def probe1(cells: Keys, bucket: int, mixed: np.uint64) -> int:
     """Return the place of a key's cell in a bucket, -1 when it is not there."""
     at = bucket << 3
-    found = np.int64(-1)
+    found = -1
     for s in range(4):
         if cells[at + s] == mixed:
             found = at + s
@@ -99,7 +99,7 @@ def probe1(cells: Keys, bucket: int, mixed: np.uint64) -> int:
 @called_uncounted
 def stashed1(cells: Keys, mixed: np.uint64) -> int:
     """Return the place of a key's cell in the stash, -1 when it is not there."""
-    found, bucket = np.int64(-1), mask1(cells) + 1
+    found, bucket = -1, mask1(cells) + 1
     while found < 0 and bucket < (len(cells) >> 3):
         found = probe1(cells, bucket, mixed)
         bucket += 1
@@ -122,15 +122,15 @@ def place1(head: Ints, cells: Keys, mixed: np.uint64) -> int:
 def find1(head: Ints, cells: Keys, old: Keys, mixed: np.uint64) -> int:
     """Return the record of a key, -1 when it has none."""
     if mixed == EMPTY:
-        return head[ZERO_ROW] - 1
+        return int(head[ZERO_ROW] - 1)
     place = place1(head, cells, mixed)
     if place >= 0:
-        return np.int64(cells[place + 4])
+        return int(np.int64(cells[place + 4]))
     if len(old):
         place = place1(head, old, mixed)
         if place >= 0:
-            return np.int64(old[place + 4])
-    return np.int64(-1)
+            return int(np.int64(old[place + 4]))
+    return -1
 
 
 @inline_uncounted
@@ -165,7 +165,7 @@ def make_room1(head: Ints, cells: Keys, scratch: Ints, mixed: np.uint64) -> int:
             while scratch[2 * node + 1] >= 0:
                 before = scratch[2 * node + 1] >> 2
                 source = (scratch[2 * before] << 3) + (scratch[2 * node + 1] & 3)
-                put1(cells, empty, cells[source], np.int64(cells[source + 4]))
+                put1(cells, empty, cells[source], int(np.int64(cells[source + 4])))
                 fence1()
                 head[MOVES] += 1
                 fence1()
@@ -241,7 +241,7 @@ def carry1(head: Ints, cells: Keys, old: Keys, scratch: Ints, buckets: int) -> N
         for s in range(4):
             mixed = old[at + s]
             if mixed != EMPTY:
-                enter1(head, cells, scratch, mixed, np.int64(old[at + s + 4]))
+                enter1(head, cells, scratch, mixed, int(np.int64(old[at + s + 4])))
                 fence1()
                 head[MOVES] += 1
                 fence1()

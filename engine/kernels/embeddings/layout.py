@@ -2,8 +2,8 @@
 
 A *record* is ``words`` uint32 of one slab, a multiple of 16, so that records begin at cache lines:
 eight words of header, then float32: the vector, then the optimizer's state. Records are found by an
-index over 64-bit keys. Records ``0 .. features - 1`` are the shared ones, which the ids of a feature
-that are not admitted read and teach; they have no key in the index.
+index over 64-bit keys. Records ``0 .. features - 1`` are the shared ones, which the ids of a
+feature that are not admitted read and teach; they have no key in the index.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ BETA1, BETA2 = 8, 9  # Adam's; FTRL's alpha is RATE, its beta BETA1 and its l1 B
 SCALE = 10  # standard deviation of initial values; the bias begins at 0
 THRESHOLD = 11  # times an id is met before it is admitted
 TTL = 12  # s; 0 never expires
+ACCUMULATOR, BIAS_ACCUMULATOR = 13, 14  # Adagrad's sums of squares begin here
 SETTINGS = 16
 
 MAX_HELD = 64

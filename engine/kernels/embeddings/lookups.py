@@ -52,7 +52,7 @@ def copy_record1(t: Table, row: int, key: np.uint64, any_key: bool, out: Floats,
     kind = words[row, KIND]
     held = np.uint64(words[row, KEY_LOW]) | (np.uint64(words[row, KEY_HIGH]) << HALF)
     touched = np.int64(words[row, TOUCHED])
-    feature = min(np.int64(kind & FEATURE_MASK), len(t.settings) - 1)
+    feature = min(int(np.int64(kind & FEATURE_MASK)), len(t.settings) - 1)
     for j in range(np.int64(t.settings[feature, DIMENSION])):
         out[i, j] = t.floats[row, HEADER + j]
     fence1()

@@ -94,7 +94,7 @@ def key1(t: Table, row: int) -> np.uint64:
 @inline_uncounted
 def feature1(t: Table, row: int) -> int:
     """Return the number of a record's feature."""
-    return np.int64(t.words[row, KIND] & FEATURE_MASK)
+    return int(np.int64(t.words[row, KIND] & FEATURE_MASK))
 
 
 @called_uncounted
@@ -148,13 +148,13 @@ def take1(t: Table, grace: int, capacity: int) -> int:
     """Writes: t. Takes a free record: one that waited, or a fresh one; -1 when there is none."""
     head = t.head
     if head[FREE_LENGTH] > grace:
-        row = head[FREE_FIRST] - 1
+        row = int(head[FREE_FIRST] - 1)
         head[FREE_FIRST] = np.int64(t.words[row, STEP])
         head[FREE_LENGTH] -= 1
         return row
     if head[FRESH] < capacity:
         head[FRESH] += 1
-        return head[FRESH] - 1
+        return int(head[FRESH] - 1)
     return -1
 
 

@@ -36,7 +36,7 @@ def spread1(t: Table, key: np.uint64) -> np.uint64:
 @inline_uncounted
 def line1(t: Table, spread: np.uint64) -> int:
     """Return a key's line; there are a power of two of them."""
-    return np.int64((spread >> np.uint64(32)) & np.uint64((len(t.sketch) >> 3) - 1))
+    return int(np.int64((spread >> np.uint64(32)) & np.uint64((len(t.sketch) >> 3) - 1)))
 
 
 @inline_uncounted
@@ -48,7 +48,7 @@ def estimate1(t: Table, key: np.uint64) -> int:
         bits = spread >> np.uint64(7 * i)
         word, shift = at + np.int64(bits & np.uint64(7)), (bits >> np.uint64(3)) & np.uint64(15)
         least = min(least, (t.sketch[word] >> (shift << np.uint64(2))) & MOST)
-    return np.int64(least)
+    return int(np.int64(least))
 
 
 @inline_uncounted
@@ -81,4 +81,4 @@ def count1(t: Table, key: np.uint64) -> int:
         for j in range(hand << 3, (hand << 3) + 8):
             t.sketch[j] = (t.sketch[j] >> ONE) & HALVES
         t.head[SKETCH_HAND] = (hand + 1) & ((len(t.sketch) >> 3) - 1)
-    return np.int64(min(least + ONE, MOST))
+    return int(np.int64(min(least + ONE, MOST)))

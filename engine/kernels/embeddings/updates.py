@@ -85,7 +85,7 @@ def update_keys(
             if not ready1(t, 1):
                 return i
             reach1(t, seconds[i])
-            row = claim1(t, keys[i], np.int64(checks[i]), features[i])
+            row = claim1(t, keys[i], int(np.int64(checks[i])), features[i])
             claimed[i] = row
             if stepping:
                 begin_write1(t, row)
