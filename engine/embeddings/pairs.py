@@ -13,13 +13,15 @@ from engine.embeddings.factors import Sums, factor_config
 from engine.embeddings.ring import Ring
 from engine.embeddings.table import Checks, EmbeddingTable, Ints, Keys
 from engine.errors import ConfigError, ShapeError
+from engine.kernels.embeddings.layout import MAX_HELD
 from engine.kernels.embeddings.pairs import learn_pairs
 
-__all__ = ["Negatives", "PairTable", "learn_choices"]
+__all__ = ["MOST_PAIRS", "Negatives", "PairTable", "learn_choices"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+MOST_PAIRS = MAX_HELD // 2
 Negatives = Literal["ring", "shown"]
 
 
@@ -51,11 +53,12 @@ def learn_choices(
     weight, seconds = np.ascontiguousarray(weight), np.ascontiguousarray(seconds)
     slates, own = np.ascontiguousarray(slates), np.ascontiguousarray(keys[:, -1])
     drawn, claimed = np.empty(pairs, dtype=np.uint64), np.empty(fields, dtype=np.int64)
+    others = np.empty(pairs, dtype=np.int64)
     work, won = np.zeros((3, table.width), dtype=np.float32), np.empty(n)
     table.run(
         lambda start: learn_pairs(
             *table.table, start, keys, checks, features, values, flags, weight, seconds, slates,
-            items, ring.head, pairs, shown, own, drawn, claimed, work, won,
+            items, ring.head, pairs, shown, own, drawn, others, claimed, work, won,
         ),
         n,
     )  # fmt: skip
@@ -95,9 +98,10 @@ class PairTable:
         pairs: int = 8,
         **settings: Any,
     ) -> None:
-        if pairs < 1 or negatives not in {"ring", "shown"}:
+        if not 1 <= pairs <= MOST_PAIRS or negatives not in {"ring", "shown"}:
             raise ConfigError(
-                f"negatives is {negatives!r} and pairs {pairs}; give ring or shown, and 1 or more"
+                f"negatives is {negatives!r} and pairs {pairs}; give ring or shown, and 1 to "
+                f"{MOST_PAIRS}"
             )
         self.negatives, self.pairs = negatives, pairs
         self.table = EmbeddingTable(factor_config(fields, vector, **settings))

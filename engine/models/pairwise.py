@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
 from engine.embeddings.keys import COLUMNS
-from engine.embeddings.pairs import Negatives, learn_choices
+from engine.embeddings.pairs import MOST_PAIRS, Negatives, learn_choices
 from engine.embeddings.part import Embeddings
 from engine.embeddings.ring import Ring
 from engine.errors import ConfigError
@@ -29,7 +29,6 @@ from engine.state import Part, State
 __all__ = ["PairwiseRanking"]
 
 LEAST = 0.01  # recent choices that an item is taken to have which has fewer
-MOST_PAIRS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

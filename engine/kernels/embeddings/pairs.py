@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.compile import inline_uncounted, kernel
-from engine.kernels.embeddings.claims import expired1, reach1, ready1
+from engine.kernels.embeddings.claims import claim1, expired1, reach1, ready1
 from engine.kernels.embeddings.factors import claim_fields1, prefetch_events1, sigmoid1
 from engine.kernels.embeddings.index import find1, mixed1, prefetch_bucket1
 from engine.kernels.embeddings.layout import (
@@ -71,7 +71,7 @@ def shown_negatives1(
     t: Table, slates: Ints, chosen_at: Bytes, items: Keys, counts: Ints, i: int, wanted: int,
     chosen: Keys,
 ) -> int:  # fmt: skip
-    """Writes: counts, chosen. Items of the event's slate that were shown and not chosen.
+    """Writes: counts, chosen. Events of the same slate whose items were shown and not chosen.
 
     At most ``wanted``, those that a draw begins with, in a ring. Returns how many there are.
     """
@@ -88,7 +88,7 @@ def shown_negatives1(
     for k in range(size):
         at = first + (turn + k) % size
         if chosen_at[at] == 0 and items[at] != items[i] and found < wanted:
-            chosen[found] = items[at]
+            chosen[found] = np.uint64(at)
             found += 1
     return found
 
@@ -148,7 +148,7 @@ def pair1(
 
 @kernel(
     f"i8({TABLE}, i8, u8[:,::1], u4[:,::1], i8[::1], f8[::1], u1[::1], f8[::1], i8[::1], i8[::1],"
-    " u8[::1], i8[::1], i8, b1, u8[::1], u8[::1], i8[::1], f4[:,::1], f8[::1])",
+    " u8[::1], i8[::1], i8, b1, u8[::1], u8[::1], i8[::1], i8[::1], f4[:,::1], f8[::1])",
     counted=False,
 )
 def learn_pairs(
@@ -180,18 +180,21 @@ def learn_pairs(
     biased: bool,
     items: Keys,
     chosen: Keys,
+    others: Ints,
     claimed: Ints,
     work: Floats,
     won: Doubles,
 ) -> int:
-    """Writes: the table, ring, counts, chosen, claimed, work, won. Learns events in order.
+    """Writes: the table, ring, counts, chosen, others, claimed, work, won. Learns in order.
 
     As `learn_factors`; the item is the last field. Events with ``chosen_at[i]`` are learned, each
     against at most ``wanted`` others: drawn from the last items chosen, ``ring`` ``(size,)`` and
     its ``counts`` ``(2,)``; or, when the ring is empty of places, those of the same slate that
-    were not chosen. Others are not learned of, nor counted as met. ``biased``: whether biases of
-    items are learned. ``items`` are the last column of ``keys``, ``chosen`` ``(wanted,)`` and
-    ``work`` ``(3, d)`` are room. ``won[i]`` tells the mean chance by which the item stood above
+    were not chosen, which counts as meeting them. Other events teach nothing. ``biased``: whether
+    biases of items are learned. ``items`` are the last column of ``keys``; ``chosen`` and
+    ``others`` ``(wanted,)``, ``claimed`` ``(fields,)`` and ``work`` ``(3, d)`` are room.
+
+    ``won[i]`` tells the mean chance by which the item stood above
     the others before, NaN where nothing was learned. Begins at ``start``; returns the first event
     not done for lack of room in the index, or n.
     """
@@ -199,7 +202,7 @@ def learn_pairs(
         head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
         settings,
     )  # fmt: skip
-    n, fields = len(keys), len(features)
+    n, fields, last = len(keys), len(features), len(features) - 1
     d, width = int(settings[0, DIMENSION]) - 1, floats.shape[1]
     for block in range(start, n, BATCH):
         stop = min(block + BATCH, n)
@@ -208,31 +211,39 @@ def learn_pairs(
             won[i] = np.nan
             if chosen_at[i] == 0:
                 continue
-            if not ready1(t, fields):
+            if not ready1(t, fields if len(ring) else fields + wanted):
                 return i
             if len(ring):
                 found = draw_negatives1(t, ring, counts, items[i], wanted, chosen)
             else:
                 found = shown_negatives1(t, slates, chosen_at, items, counts, i, wanted, chosen)
             for k in range(found):
+                if not len(ring):
+                    others[k] = np.int64(chosen[k])
+                    chosen[k] = items[others[k]]
                 prefetch_bucket1(cells, mixed1(head, chosen[k]))
             reach1(t, seconds[i])
             claim_fields1(t, keys, checks, features, i, fields, claimed)
             for k in range(found):
                 prefetch_record1(t, chosen[k])
+            for k in range(found):
+                if len(ring):
+                    others[k] = negative1(t, chosen[k], features[last])
+                else:
+                    check = int(checks[others[k], last])
+                    others[k] = claim1(t, chosen[k], check, features[last])
             flat = t.floats.reshape(t.floats.size)
             for j in range(d):
                 work[0, j] = np.float32(0.0)
-            for f in range(fields - 1):
+            for f in range(last):
                 if claimed[f] >= 0:
                     at = np.uint64(claimed[f] * width + HEADER + 1)
                     for j in range(d):
                         work[0, j] += np.float32(values[f]) * flat[at + np.uint64(j)]
             total, pairs = 0.0, 0
             for k in range(found):
-                other = negative1(t, chosen[k], features[fields - 1])
-                if other != claimed[fields - 1]:
-                    total += pair1(t, claimed, features, values, other, weight[i], biased, work)
+                if others[k] != claimed[last]:
+                    total += pair1(t, claimed, features, values, others[k], weight[i], biased, work)
                     pairs += 1
             if pairs:
                 won[i] = total / pairs
