@@ -20,7 +20,15 @@ from engine.kernels.retrieval.lists import BLOCK, LINE, TOTAL, place_rows
 from engine.kernels.retrieval.nearest import BATCH, CENTROIDS
 from engine.kernels.retrieval.probe import probe_lists
 from engine.retrieval.centroids import Centroids, lists_for, train_centroids
-from engine.retrieval.records import NO_ROWS, Exclusions, Filters, Found, Records, as_queries
+from engine.retrieval.records import (
+    NO_ROWS,
+    Exclusions,
+    Filters,
+    Found,
+    Records,
+    as_queries,
+    filters_of,
+)
 
 __all__ = ["InvertedFile", "even_sample"]
 
@@ -153,9 +161,7 @@ class InvertedFile:
             raise ConfigError(f"nprobe is {nprobe}; give 1 or more")
         self._check(records)
         asked = as_queries(queries, records)
-        filters, excluded = filters or Filters(), excluded or Exclusions.none(len(asked))
-        filters.check(len(records.slab))
-        excluded.check(len(asked))
+        passing, offsets, banned = filters_of(filters, excluded, records, len(asked))
         found = Found.room(len(asked), k)
         lists = len(self._heads)
         picked = min(lists, 2 * nprobe + 16)  # at a time: most queries end within them
@@ -164,13 +170,13 @@ class InvertedFile:
             records.width,
             records.size,
             records.live,
-            filters.available,
-            filters.available_from,
-            filters.expires_at,
-            filters.now_ms,
+            passing.available,
+            passing.available_from,
+            passing.expires_at,
+            passing.now_ms,
             asked,
-            excluded.offsets,
-            excluded.rows,
+            offsets,
+            banned,
             self._flat,
             self._spreads,
             self._numbers,
