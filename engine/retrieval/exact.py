@@ -60,25 +60,11 @@ def search_exact(
     found = Found.room(len(asked), k)
     given = NO_ROWS if rows is None else np.unique(records.check_rows(rows))
     scan_rows(
-        records.flat,
-        records.words,
-        records.start,
-        records.size,
-        records.bias,
-        records.live,
-        passing.available,
-        passing.available_from,
-        passing.expires_at,
-        passing.now_ms,
-        given,
-        rows is None,
-        asked,
-        offsets,
-        banned,
-        np.empty(BLOCK, dtype=np.int64),
-        np.empty(BLOCK + PAD, dtype=np.float32),
+        records.flat, records.words, records.start, records.size, records.bias,
+        records.live, passing.available, passing.available_from, passing.expires_at,
+        passing.now_ms, given, rows is None, asked, offsets, banned,
+        np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK + PAD, dtype=np.float32),
         np.zeros(len(asked), dtype=np.int64),
-        found.rows,
-        found.scores,
-    )
+        found.rows, found.scores,
+    )  # fmt: skip
     return found

@@ -19,7 +19,7 @@ Bytes = NDArray[np.uint8]
 NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 ALL: Bytes = np.empty(0, dtype=np.uint8)
 LARGEST_K = 10_000
-MOST_ROWS = 2**31 - 1
+MOST_ROWS = 2**31 - 2**24  # places of entries are int32, and lists leave some unused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

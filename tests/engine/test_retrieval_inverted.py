@@ -264,7 +264,7 @@ class Churn(RuleBasedStateMachine):
     @precondition(lambda self: self.oracle and not self.index.left_behind)
     @rule(lists=st.integers(1, 9))
     def renew(self, lists):
-        self.index.adopt(self.index.train(self.records, lists=lists, iterations=2))
+        self.index.adopt(self.index.train(self.records, lists=lists))
 
     @rule(limit=st.integers(1, BLOCK))
     def carry(self, limit):
