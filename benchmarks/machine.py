@@ -33,6 +33,7 @@ PACKAGES = (
     "vowpalwabbit",
     "mabwiser",
     "river",
+    "implicit",
     "contextualbandits",
     "faiss-cpu",
     "hnswlib",

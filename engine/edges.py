@@ -163,6 +163,9 @@ class EdgeTable:
                 )
         self.put(*given)
 
+    def mark_saved(self) -> None:
+        """Do nothing: what changed is told by the items."""
+
     def add(self, other: Part) -> None:
         """Add another shard's edges; ``ConfigError`` when it has none. Writes: this table."""
         if not isinstance(other, EdgeTable):

@@ -44,6 +44,13 @@ class Part(Protocol):
         """Write what `to_bytes` saved over this part; ``SnapshotError`` when it is damaged."""
         ...
 
+    def mark_saved(self) -> None:
+        """Note that all changes so far are kept somewhere: by what `to_bytes` of some items told.
+
+        For parts that list what changed in them; others do nothing.
+        """
+        ...
+
     def add(self, other: Part) -> None:
         """Add another shard's sums; ``ConfigError`` when such parts do not add. Writes: this."""
         ...
@@ -218,6 +225,11 @@ class State:
                 raise SnapshotError(f"saved state has no part {name!r}; it is damaged")
             part.put_bytes(parts[name])
         return item_ids
+
+    def mark_saved(self) -> None:
+        """Note that what `to_bytes` told so far is kept somewhere."""
+        for part in self.parts.values():
+            part.mark_saved()
 
     def copy(self) -> State:
         """Return an independent copy."""

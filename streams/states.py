@@ -96,6 +96,8 @@ class ShardStates(ABC):
 
     def mark_committed(self) -> None:
         """Forget what only the next commit needed."""
+        for state in self.states.values():
+            state.mark_saved()
         self.touched, self.rebuilt = {}, set()
 
     def bodies(self, *, base: bool) -> dict[str, bytes]:

@@ -18,7 +18,9 @@ __all__ = [
     "combine1",
     "fold_keys",
     "log_gamma_draw1",
+    "mix",
     "mix1",
+    "mix_keys",
     "normal1",
     "uniform1",
 ]
@@ -129,3 +131,18 @@ def fold_keys(key: np.uint64, parts: Keys) -> Keys:
     for i in range(len(parts)):
         folded[i] = combine1(key, parts[i])
     return folded
+
+
+def mix(value: int) -> int:
+    """Return what `mix1` makes of a number, as a signed one of 64 bits."""
+    parts = np.array([value & (1 << 64) - 1], dtype=np.uint64)
+    return int(mix_keys(parts).view(np.int64)[0])
+
+
+@kernel("u8[::1](u8[::1])")
+def mix_keys(keys: Keys) -> Keys:
+    """Return what `mix1` makes of each key, ``(n,)``."""
+    mixed = np.empty(len(keys), dtype=np.uint64)
+    for i in range(len(keys)):
+        mixed[i] = mix1(keys[i])
+    return mixed

@@ -195,6 +195,9 @@ class Foreign:
             self._live.pop(key, None)
         self._saved.update(models)
 
+    def mark_saved(self) -> None:
+        """Do nothing: what changed is told by the items."""
+
     def add(self, other: Part) -> None:
         """Refuse: such models do not add."""
         raise ConfigError(f"models of {self.told} learn in order and do not add; let one learn")

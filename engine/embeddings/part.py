@@ -1,0 +1,50 @@
+"""An embedding table as a part of a policy's state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.embeddings.config import TableConfig
+from engine.embeddings.saving import digest_table, restore_table, save_changes, save_table
+from engine.embeddings.table import EmbeddingTable
+from engine.errors import ConfigError
+from engine.state import Part
+
+__all__ = ["Embeddings"]
+
+
+class Embeddings:
+    """A table that a model keeps in its state; what items it concerns is the table's own matter."""
+
+    def __init__(self, config: TableConfig) -> None:
+        self.table = EmbeddingTable(config)
+
+    def halve(self, steps: int) -> None:
+        """Forget nothing by halves: ids are forgotten by their time to live."""
+
+    def digest(self) -> bytes:
+        """Hash of the content."""
+        return digest_table(self.table)
+
+    def to_bytes(self, item_ids: Sequence[str] | None) -> bytes:
+        """Save all (None), or everything that changed since `mark_saved`."""
+        return save_table(self.table) if item_ids is None else save_changes(self.table)
+
+    def put_bytes(self, saved: bytes) -> None:
+        """Write what was saved over the table; ``SnapshotError`` when it does not follow."""
+        restore_table(self.table, saved)
+
+    def mark_saved(self) -> None:
+        """Note that what changed is kept somewhere."""
+        self.table.mark_saved()
+
+    def add(self, other: Part) -> None:  # noqa: ARG002 - one interface for many
+        """Refuse: vectors learned apart mean nothing added."""
+        raise ConfigError("embedding tables are learned in order and do not add; let one learn")
+
+    def copy(self) -> Embeddings:
+        """Return an independent copy."""
+        twin = Embeddings(self.table.config)
+        restore_table(twin.table, save_table(self.table))
+        twin.mark_saved()
+        return twin

@@ -1,0 +1,333 @@
+"""The embedding table: one vector an id, never two ids on one, as many as may be and no more.
+
+Reference: Liu et al. 2022, "Monolith: real time recommendation system with collisionless embedding
+table" (arXiv 2209.07663). It departs from Monolith where that loses: freed records are used again
+and ids are capped, initial vectors are functions of (seed, key), an id's state is one record, so
+that nothing of it can be saved apart, and saves never stop the writer for the whole table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.embeddings.config import TableConfig
+from engine.embeddings.memory import reserve
+from engine.errors import ShapeError
+from engine.kernels.embeddings import layout as at
+from engine.kernels.embeddings.index import FIRST, limit1, put_keys
+from engine.kernels.embeddings.layout import MAX_HELD, Table
+from engine.kernels.embeddings.lookups import BATCH, BUSY, OWN, lookup_keys
+from engine.kernels.embeddings.records import begin_rows
+from engine.kernels.embeddings.updates import erase_keys, update_keys
+from engine.kernels.random import mix
+
+__all__ = ["EmbeddingTable", "TableStatistics"]
+
+Floats = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Keys = NDArray[np.uint64]
+Checks = NDArray[np.uint32]
+
+BUCKETS = 64  # of a new index
+SEEDED = 0x1DE4  # makes the index's seed of the table's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableStatistics:
+    """What became of ids so far, and what the table takes.
+
+    ``readmitted`` is estimated, never too low for ids that left lately. ``collisions`` counts
+    claims of a key whose id is another than that it was admitted for. ``clamped`` counts events
+    whose stamps were too far ahead.
+    """
+
+    rows: int
+    admitted: int
+    rejected: int
+    expired: int
+    evicted: int
+    erased: int
+    readmitted: int
+    collisions: int
+    clamped: int
+    watermark: int  # s
+    load: float  # of the index
+    index_bytes: int
+    bytes: int
+
+
+class EmbeddingTable:
+    """Vectors by 64-bit key. One writer; any number of threads may `lookup` beside it.
+
+    Attributes
+    ----------
+    config
+        Its settings.
+    table
+        Its arrays, as kernels take them; another tuple after the index moved.
+    number_saved
+        How many saves of changes lead to what is marked as saved.
+    """
+
+    def __init__(self, config: TableConfig) -> None:
+        self.config = config
+        self.number_saved = 0
+        self.table = self._empty()
+        begin_rows(*self.table, len(config.features))
+
+    def _empty(self) -> Table:
+        config = self.config
+        features, capacity = len(config.features), config.capacity
+        words = reserve((capacity, config.words), np.uint32, scattered=True)
+        lines = config.sketch_bytes // 64
+        head = np.zeros(at.HEAD, dtype=np.int64)
+        head[at.CAPACITY], head[at.MAX_LIVE] = capacity, config.max_rows
+        head[at.GRACE], head[at.TABLE_SEED] = config.grace, config.seed
+        head[at.MAX_JUMP] = config.max_jump_seconds
+        head[at.SEED] = mix(config.seed ^ SEEDED)
+        head[at.FRESH] = head[at.HAND] = features
+        return Table(
+            head=head,
+            cells=self._cells(BUCKETS),
+            before=np.zeros(0, dtype=np.uint64),
+            words=words,
+            floats=words.view(np.float32),
+            sketch=reserve((lines * 8,), np.uint64, scattered=True),
+            row_marks=reserve((capacity,), np.uint8),
+            rows=reserve((capacity,), np.int64),
+            line_marks=reserve((lines,), np.uint8),
+            lines=reserve((lines,), np.int64),
+            held=np.zeros(MAX_HELD, dtype=np.int64),
+            scratch=np.zeros(2048, dtype=np.int64),
+            settings=np.stack([feature.to_row() for feature in config.features]),
+        )
+
+    def clear(self) -> None:
+        """Forget every id. Writes: this table."""
+        before, empty = self.table, self._empty()
+        begin_rows(*empty, len(self.config.features))
+        self.table, self.number_saved = empty, 0
+        before.head[at.LEFT] = 1
+
+    def mark_saved(self) -> None:
+        """Note that all changes are kept somewhere: the next save of changes begins here."""
+        t, head = self.table, self.table.head
+        self.number_saved += bool(head[at.CHANGED_ROWS])
+        t.row_marks[t.rows[: head[at.CHANGED_ROWS]]] = 0
+        t.line_marks[t.lines[: head[at.CHANGED_LINES]]] = 0
+        head[at.CHANGED_ROWS] = head[at.CHANGED_LINES] = 0
+
+    def __len__(self) -> int:
+        """Ids that have a vector of their own."""
+        return int(self.table.head[at.LIVE])
+
+    @cached_property
+    def width(self) -> int:
+        """Numbers of the longest vector, its bias included."""
+        return max(feature.width for feature in self.config.features)
+
+    def number(self, name: str) -> int:
+        """Return the number of a feature; ``KeyError`` when the table has none of that name."""
+        return {feature.name: i for i, feature in enumerate(self.config.features)}[name]
+
+    def lookup(
+        self, keys: Keys, features: Ints | int = 0, *, out: Floats | None = None
+    ) -> tuple[Floats, Flags]:
+        """Vectors of keys, the shared ones where they have none of their own.
+
+        Parameters
+        ----------
+        keys
+            uint64 ``(n,)``.
+        features
+            Number of each key's feature, int64 ``(n,)``, or of all.
+        out
+            Where vectors are written, float32 ``(n, width)``: memory used again costs less.
+
+        Returns
+        -------
+        Vectors, float32 ``(n, width)``, zeros behind a shorter one, and whether each is the key's
+        own, ``(n,)``.
+        """
+        keys, features = self._check(keys, features)
+        if out is None:
+            out = np.empty((len(keys), self.width), dtype=np.float32)
+        elif (
+            out.shape != (len(keys), self.width)
+            or out.dtype != np.float32
+            or not (out.flags.c_contiguous and out.flags.writeable)
+        ):
+            raise ShapeError(
+                f"out is {out.dtype} {out.shape}; {len(keys)} keys need contiguous float32 "
+                f"({len(keys)}, {self.width}) that can be written"
+            )
+        found = np.full(len(keys), BUSY, dtype=np.uint8)
+        places, mixes = np.empty(BATCH, dtype=np.int64), np.empty(BATCH, dtype=np.uint64)
+        while lookup_keys(*self.table, keys, features, out, found, places, mixes):
+            pass
+        return out, found == OWN
+
+    def claim(
+        self, keys: Keys, features: Ints | int, seconds: Ints, checks: Checks | None = None
+    ) -> Ints:
+        """Count, admit and touch keys in order, each an event of its own. Writes: this table.
+
+        Parameters
+        ----------
+        keys, features
+            As `lookup`.
+        seconds
+            Event times, int64 ``(n,)``.
+        checks
+            Second hashes of the ids, uint32 ``(n,)``; zeros when not given.
+
+        Returns
+        -------
+        The record each key had then, int64 ``(n,)``.
+        """
+        none = np.empty((0, 0), dtype=np.float32)
+        return self._update(keys, features, seconds, checks, none, stepping=False)
+
+    def learn(
+        self,
+        keys: Keys,
+        features: Ints | int,
+        seconds: Ints,
+        gradients: Floats,
+        checks: Checks | None = None,
+    ) -> Ints:
+        """`claim` keys and move each vector against a gradient of the loss. Writes: this table.
+
+        ``gradients`` is float32 ``(n, width)``; what is behind a shorter vector is not read.
+        """
+        if gradients.shape != (len(keys), self.width) or not np.isfinite(gradients).all():
+            raise ShapeError(
+                f"gradients are {gradients.shape}; {len(keys)} keys need finite numbers, "
+                f"({len(keys)}, {self.width})"
+            )
+        own = np.array(gradients, dtype=np.float32, order="C")  # the kernel writes into it
+        return self._update(keys, features, seconds, checks, own, stepping=True)
+
+    def _update(
+        self,
+        keys: Keys,
+        features: Ints | int,
+        seconds: Ints,
+        checks: Checks | None,
+        gradients: Floats,
+        *,
+        stepping: bool,
+    ) -> Ints:
+        keys, features = self._check(keys, features)
+        if checks is None:
+            checks = np.zeros(len(keys), dtype=np.uint32)
+        if seconds.shape != keys.shape or checks.shape != keys.shape:
+            raise ShapeError(
+                f"seconds are {seconds.shape} and checks {checks.shape}; {len(keys)} keys need as "
+                "many of each"
+            )
+        claimed = np.empty(len(keys), dtype=np.int64)
+        given = (keys, checks, features, np.ascontiguousarray(seconds), gradients, stepping)
+        self.run(lambda start: update_keys(*self.table, start, *given, claimed), len(keys))
+        return claimed
+
+    def run(self, kernel: Callable[[int], int], n: int) -> None:
+        """Call a kernel until all n events are done; when it stops, the index is mixed anew.
+
+        ``kernel(start)`` begins at an event and returns the first that is not done.
+        """
+        done = kernel(0)
+        while done < n:
+            self._mix_anew()
+            done = kernel(done)
+
+    def erase(self, keys: Keys) -> int:
+        """Remove keys; returns how many were there. Writes: this table."""
+        return int(erase_keys(*self.table, np.ascontiguousarray(keys, dtype=np.uint64)))
+
+    def statistics(self) -> TableStatistics:
+        """What became of ids so far."""
+        t, head = self.table, self.table.head
+        buckets = int(t.cells[0])
+        used = head[at.FRESH] * t.words.itemsize * t.words.shape[1]
+        index = 64 * (buckets + FIRST)
+        return TableStatistics(
+            rows=int(head[at.LIVE]),
+            admitted=int(head[at.ADMITTED]),
+            rejected=int(head[at.REJECTED]),
+            expired=int(head[at.EXPIRED]),
+            evicted=int(head[at.EVICTED]),
+            erased=int(head[at.ERASED]),
+            readmitted=int(head[at.READMITTED]),
+            collisions=int(head[at.COLLISIONS]),
+            clamped=int(head[at.CLAMPED]),
+            watermark=int(head[at.WATERMARK]),
+            load=int(head[at.STORED]) / (4 * buckets),
+            index_bytes=index,
+            bytes=int(used + index + t.sketch.nbytes),
+        )
+
+    def _check(self, keys: Keys, features: Ints | int) -> tuple[Keys, Ints]:
+        keys = np.ascontiguousarray(keys, dtype=np.uint64)
+        if isinstance(features, int):
+            features = np.full(len(keys), features, dtype=np.int64)
+        known = len(self.config.features)
+        if keys.ndim != 1 or features.shape != keys.shape:
+            raise ShapeError(f"keys are {keys.shape} and features {features.shape}; give (n,) each")
+        if len(features) and not (features.min() >= 0 and features.max() < known):
+            raise ShapeError(
+                f"features are {features.min()} to {features.max()}; the table has 0 to {known - 1}"
+            )
+        return keys, np.ascontiguousarray(features)
+
+    def _mix_anew(self) -> None:
+        """Move to an index with another seed: that of now is a bad one for the keys there are.
+
+        Readers that still have the arrays of before find what they hold in their index, and are
+        told to take the new ones where they miss.
+        """
+        before, rows = self.table, self.live_rows()
+        keys, buckets = self.keys_of(rows), int(before.cells[0])
+        if len(keys) > limit1(buckets) >> 1:
+            buckets = min(1 << buckets.bit_length(), most_buckets(self.config.max_rows))
+        head, done = before.head.copy(), -1
+        while done < len(keys):
+            head[at.SEED] = mix(int(head[at.SEED].view(np.uint64)))
+            head[at.STASHED] = head[at.STORED] = head[at.ZERO_ROW] = 0
+            cells = self._cells(buckets)
+            done = int(put_keys(head, cells, before.scratch, keys, rows))
+        self.table = before._replace(head=head, cells=cells)
+        before.head[at.LEFT] = 1
+
+    def _cells(self, buckets: int) -> Keys:
+        words = 8 * (FIRST + most_buckets(self.config.max_rows))
+        cells: Keys = reserve((words,), np.uint64, scattered=True)
+        cells[0] = buckets
+        return cells
+
+    def live_rows(self) -> Ints:
+        """Records that are a key's, in order, int64 ``(len(self),)``."""
+        first, fresh = len(self.config.features), int(self.table.head[at.FRESH])
+        kinds = self.table.words[first:fresh, at.KIND]
+        return np.flatnonzero((kinds & at.FREE) == 0) + first
+
+    def keys_of(self, rows: Ints) -> Keys:
+        """Keys of records in use, uint64 ``(n,)``."""
+        words = self.table.words
+        high = words[rows, at.KEY_HIGH].astype(np.uint64)
+        keys: Keys = (high << np.uint64(32)) | words[rows, at.KEY_LOW]
+        return keys
+
+
+def most_buckets(rows: int) -> int:
+    """Return how many buckets an index of so many keys has in the end: a power of two."""
+    buckets = BUCKETS
+    while limit1(buckets) <= rows:
+        buckets *= 2
+    return buckets
