@@ -96,7 +96,7 @@ def shown_negatives1(
 @inline_uncounted
 def negative1(t: Table, key: np.uint64, feature: int) -> int:
     """Return the record of an item that is not learned of by itself, the shared one without."""
-    row = find1(t.head, t.cells, t.old, mixed1(t.head, key))
+    row = find1(t.head, t.cells, mixed1(t.head, key))
     return feature if row < 0 or expired1(t, row) else row
 
 
