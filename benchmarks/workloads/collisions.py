@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.contest import Figure, Skipped
 from benchmarks.evidence import RATINGS, find, skipped
-from benchmarks.learners import EXACT, Ids, RaterConfig, TableRater
+from benchmarks.learners import EXACT, FactorRater, Ids, RaterConfig
 from simulator.progressive import rate
 from simulator.ratings import Ratings, read_ratings
 
@@ -58,7 +58,7 @@ def rows_for(count: int, lost: float) -> int:
 
 def _rmse(log: Ratings, users: Ids, items: Ids) -> float:
     config = replace(RaterConfig(), users=users, items=items)
-    return rate(TableRater(config, len(log.user_ids), len(log.item_ids)), log).rmse
+    return rate(FactorRater(config, len(log.user_ids), len(log.item_ids)), log).rmse
 
 
 def _row(params: str, what: str, lost: float, found: list[float], exact: float) -> Iterator[Figure]:
