@@ -35,6 +35,8 @@ PACKAGES = (
     "river",
     "implicit",
     "contextualbandits",
+    "faiss-cpu",
+    "hnswlib",
     "redis",
     "kafka-python",
     "confluent-kafka",

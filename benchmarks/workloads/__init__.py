@@ -12,6 +12,7 @@ from benchmarks.workloads import (
     ratings,
     replay,
     retail,
+    retrieval,
     slates,
     stream,
     sums,
@@ -31,6 +32,10 @@ WORKLOADS = {
     "edges": Workload(about="statistics of (cluster, item) edges", contests=edges.contests),
     "diagonal": Workload(
         about="decide and learn with a diagonal model", contests=diagonal.contests
+    ),
+    "retrieval": Workload(
+        about="ten best of many vectors, before and after every one has moved",
+        contests=retrieval.contests,
     ),
     "curves": Workload(
         about="cost of an event against items and columns", contests=curves.contests

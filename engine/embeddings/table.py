@@ -19,9 +19,9 @@ from engine.embeddings.config import TableConfig
 from engine.embeddings.memory import reserve
 from engine.errors import ShapeError
 from engine.kernels.embeddings import layout as at
-from engine.kernels.embeddings.index import move_cells, put_keys
-from engine.kernels.embeddings.layout import MAX_HELD, STASH, Table
-from engine.kernels.embeddings.lookups import BUSY, OWN, lookup_keys
+from engine.kernels.embeddings.index import FIRST, limit1, put_keys
+from engine.kernels.embeddings.layout import MAX_HELD, Table
+from engine.kernels.embeddings.lookups import BATCH, BUSY, OWN, lookup_keys
 from engine.kernels.embeddings.records import begin_rows
 from engine.kernels.embeddings.updates import erase_keys, update_keys
 from engine.kernels.random import mix
@@ -36,7 +36,6 @@ Checks = NDArray[np.uint32]
 
 BUCKETS = 64  # of a new index
 SEEDED = 0x1DE4  # makes the index's seed of the table's
-MOST_LOAD = 0.25  # under which an index that is short of room has bad luck, or an enemy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +58,7 @@ class TableStatistics:
     clamped: int
     watermark: int  # s
     load: float  # of the index
+    index_bytes: int
     bytes: int
 
 
@@ -84,7 +84,7 @@ class EmbeddingTable:
     def _empty(self) -> Table:
         config = self.config
         features, capacity = len(config.features), config.capacity
-        words = reserve((capacity, config.words), np.uint32)
+        words = reserve((capacity, config.words), np.uint32, scattered=True)
         lines = config.sketch_bytes // 64
         head = np.zeros(at.HEAD, dtype=np.int64)
         head[at.CAPACITY], head[at.MAX_LIVE] = capacity, config.max_rows
@@ -94,11 +94,11 @@ class EmbeddingTable:
         head[at.FRESH] = head[at.HAND] = features
         return Table(
             head=head,
-            cells=_cells(BUCKETS),
-            old=np.zeros(0, dtype=np.uint64),
+            cells=self._cells(BUCKETS),
+            before=np.zeros(0, dtype=np.uint64),
             words=words,
             floats=words.view(np.float32),
-            sketch=reserve((lines * 8,), np.uint64),
+            sketch=reserve((lines * 8,), np.uint64, scattered=True),
             row_marks=reserve((capacity,), np.uint8),
             rows=reserve((capacity,), np.int64),
             line_marks=reserve((lines,), np.uint8),
@@ -110,11 +110,10 @@ class EmbeddingTable:
 
     def clear(self) -> None:
         """Forget every id. Writes: this table."""
-        layout = self.table.head[at.LAYOUT]
-        self.table = self._empty()
-        self.table.head[at.LAYOUT] = layout + 1
-        begin_rows(*self.table, len(self.config.features))
-        self.number_saved = 0
+        before, empty = self.table, self._empty()
+        begin_rows(*empty, len(self.config.features))
+        self.table, self.number_saved = empty, 0
+        before.head[at.LEFT] = 1
 
     def mark_saved(self) -> None:
         """Note that all changes are kept somewhere: the next save of changes begins here."""
@@ -137,7 +136,9 @@ class EmbeddingTable:
         """Return the number of a feature; ``KeyError`` when the table has none of that name."""
         return {feature.name: i for i, feature in enumerate(self.config.features)}[name]
 
-    def lookup(self, keys: Keys, features: Ints | int = 0) -> tuple[Floats, Flags]:
+    def lookup(
+        self, keys: Keys, features: Ints | int = 0, *, out: Floats | None = None
+    ) -> tuple[Floats, Flags]:
         """Vectors of keys, the shared ones where they have none of their own.
 
         Parameters
@@ -146,6 +147,8 @@ class EmbeddingTable:
             uint64 ``(n,)``.
         features
             Number of each key's feature, int64 ``(n,)``, or of all.
+        out
+            Where vectors are written, float32 ``(n, width)``: memory used again costs less.
 
         Returns
         -------
@@ -153,16 +156,21 @@ class EmbeddingTable:
         own, ``(n,)``.
         """
         keys, features = self._check(keys, features)
-        out = np.zeros((len(keys), self.width), dtype=np.float32)
-        found = np.empty(len(keys), dtype=np.uint8)
-        table = self.table
-        lookup_keys(*table, int(table.head[at.LAYOUT]), keys, features, out, found)
-        while np.any(found == BUSY):
-            again, table = np.flatnonzero(found == BUSY), self.table
-            part, told = np.zeros((len(again), self.width), dtype=np.float32), found[again]
-            chosen = (keys[again], features[again])
-            lookup_keys(*table, int(table.head[at.LAYOUT]), *chosen, part, told)
-            out[again], found[again] = part, told
+        if out is None:
+            out = np.empty((len(keys), self.width), dtype=np.float32)
+        elif (
+            out.shape != (len(keys), self.width)
+            or out.dtype != np.float32
+            or not (out.flags.c_contiguous and out.flags.writeable)
+        ):
+            raise ShapeError(
+                f"out is {out.dtype} {out.shape}; {len(keys)} keys need contiguous float32 "
+                f"({len(keys)}, {self.width}) that can be written"
+            )
+        found = np.full(len(keys), BUSY, dtype=np.uint8)
+        places, mixes = np.empty(BATCH, dtype=np.int64), np.empty(BATCH, dtype=np.uint64)
+        while lookup_keys(*self.table, keys, features, out, found, places, mixes):
+            pass
         return out, found == OWN
 
     def claim(
@@ -230,16 +238,14 @@ class EmbeddingTable:
         return claimed
 
     def run(self, kernel: Callable[[int], int], n: int) -> None:
-        """Call a kernel until all n events are done, with room made whenever it stops for that.
+        """Call a kernel until all n events are done; when it stops, the index is mixed anew.
 
         ``kernel(start)`` begins at an event and returns the first that is not done.
         """
         done = kernel(0)
         while done < n:
-            self._make_room()
+            self._mix_anew()
             done = kernel(done)
-        if self._carried():
-            self._leave()
 
     def erase(self, keys: Keys) -> int:
         """Remove keys; returns how many were there. Writes: this table."""
@@ -248,9 +254,9 @@ class EmbeddingTable:
     def statistics(self) -> TableStatistics:
         """What became of ids so far."""
         t, head = self.table, self.table.head
-        cells = 4 * ((len(t.cells) >> 3) - STASH)
+        buckets = int(t.cells[0])
         used = head[at.FRESH] * t.words.itemsize * t.words.shape[1]
-        size = used + t.cells.nbytes + t.old.nbytes + t.sketch.nbytes
+        index = 64 * (buckets + FIRST)
         return TableStatistics(
             rows=int(head[at.LIVE]),
             admitted=int(head[at.ADMITTED]),
@@ -262,8 +268,9 @@ class EmbeddingTable:
             collisions=int(head[at.COLLISIONS]),
             clamped=int(head[at.CLAMPED]),
             watermark=int(head[at.WATERMARK]),
-            load=int(head[at.STORED]) / cells,
-            bytes=int(size),
+            load=int(head[at.STORED]) / (4 * buckets),
+            index_bytes=index,
+            bytes=int(used + index + t.sketch.nbytes),
         )
 
     def _check(self, keys: Keys, features: Ints | int) -> tuple[Keys, Ints]:
@@ -279,54 +286,30 @@ class EmbeddingTable:
             )
         return keys, np.ascontiguousarray(features)
 
-    def _carried(self) -> bool:
-        """Whether an index that is being left is empty by now."""
-        t = self.table
-        return bool(len(t.old)) and t.head[at.OLD_HAND] >= len(t.old) >> 3
+    def _mix_anew(self) -> None:
+        """Move to an index with another seed: that of now is a bad one for the keys there are.
 
-    def _leave(self) -> None:
-        self.table = self.table._replace(old=np.zeros(0, dtype=np.uint64))
-        self.table.head[at.LAYOUT] += 1
-
-    def _make_room(self) -> None:
-        """Begin to move to an index twice as large, or to one with another seed."""
-        t, head = self.table, self.table.head
-        if len(t.old):
-            move_cells(head, t.cells, t.old, t.scratch, len(t.old) >> 3)
-            self._leave()
-            t = self.table
-        buckets = (len(t.cells) >> 3) - STASH
-        if head[at.STORED] < MOST_LOAD * 4 * buckets:
-            self._mix_anew(buckets)
-            return
-        stash = np.array(t.cells[8 * buckets :])
-        t.cells[8 * buckets :] = 0
-        head[at.STASHED] = head[at.OLD_HAND] = 0
-        self.table = t._replace(cells=_cells(2 * buckets), old=t.cells)
-        head[at.LAYOUT] += 1
-        self._put_stash(stash)
-
-    def _put_stash(self, stash: Keys) -> None:
-        t = self.table
-        if stash.any():
-            # As an index of its own without other buckets: all of it is carried at once.
-            t.head[at.OLD_HAND] = 0
-            move_cells(t.head, t.cells, stash, t.scratch, STASH)
-            t.head[at.OLD_HAND] = 0
-
-    def _mix_anew(self, buckets: int) -> None:
-        """Fill an index with another seed from the records."""
-        head = self.table.head
-        rows = self.live_rows()
-        keys = self.keys_of(rows)
-        done = -1
+        Readers that still have the arrays of before find what they hold in their index, and are
+        told to take the new ones where they miss.
+        """
+        before, rows = self.table, self.live_rows()
+        keys, buckets = self.keys_of(rows), int(before.cells[0])
+        if len(keys) > limit1(buckets) >> 1:
+            buckets = min(1 << buckets.bit_length(), most_buckets(self.config.max_rows))
+        head, done = before.head.copy(), -1
         while done < len(keys):
-            head[at.SEED] = mix(int(head[at.SEED]))
+            head[at.SEED] = mix(int(head[at.SEED].view(np.uint64)))
             head[at.STASHED] = head[at.STORED] = head[at.ZERO_ROW] = 0
-            cells = _cells(buckets)
-            done = put_keys(head, cells, self.table.scratch, keys, rows)
-        self.table = self.table._replace(cells=cells)
-        head[at.LAYOUT] += 1
+            cells = self._cells(buckets)
+            done = int(put_keys(head, cells, before.scratch, keys, rows))
+        self.table = before._replace(head=head, cells=cells)
+        before.head[at.LEFT] = 1
+
+    def _cells(self, buckets: int) -> Keys:
+        words = 8 * (FIRST + most_buckets(self.config.max_rows))
+        cells: Keys = reserve((words,), np.uint64, scattered=True)
+        cells[0] = buckets
+        return cells
 
     def live_rows(self) -> Ints:
         """Records that are a key's, in order, int64 ``(len(self),)``."""
@@ -342,6 +325,9 @@ class EmbeddingTable:
         return keys
 
 
-def _cells(buckets: int) -> Keys:
-    cells: Keys = reserve((8 * (buckets + STASH),), np.uint64)
-    return cells
+def most_buckets(rows: int) -> int:
+    """Return how many buckets an index of so many keys has in the end: a power of two."""
+    buckets = BUCKETS
+    while limit1(buckets) <= rows:
+        buckets *= 2
+    return buckets

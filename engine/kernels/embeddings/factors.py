@@ -108,7 +108,7 @@ def prefetch_events1(t: Table, keys: Keys, start: int, stop: int) -> None:
             prefetch_bucket1(t.cells, mixed1(t.head, keys[i, f]))
     for i in range(start, stop):
         for f in range(keys.shape[1]):
-            row = find1(t.head, t.cells, t.old, mixed1(t.head, keys[i, f]))
+            row = find1(t.head, t.cells, mixed1(t.head, keys[i, f]))
             if row >= 0:
                 prefetch1(t.row_marks, row)
                 for line in range(0, t.floats.shape[1], 16):
