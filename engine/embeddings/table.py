@@ -227,6 +227,11 @@ class EmbeddingTable:
         keys, features = self._check(keys, features)
         if checks is None:
             checks = np.zeros(len(keys), dtype=np.uint32)
+        if len(seconds) and not (seconds.min() >= 0 and seconds.max() < 1 << 32):
+            raise ShapeError(
+                f"seconds are {seconds.min()} to {seconds.max()}; give seconds since the epoch, "
+                "from 0 to below 2^32"
+            )
         if seconds.shape != keys.shape or checks.shape != keys.shape:
             raise ShapeError(
                 f"seconds are {seconds.shape} and checks {checks.shape}; {len(keys)} keys need as "
@@ -292,7 +297,7 @@ class EmbeddingTable:
         Readers that still have the arrays of before find what they hold in their index, and are
         told to take the new ones where they miss.
         """
-        before, rows = self.table, self.live_rows()
+        before, rows = self.table, self._indexed_rows()
         keys, buckets = self.keys_of(rows), int(before.cells[0])
         if len(keys) > limit1(buckets) >> 1:
             buckets = min(1 << buckets.bit_length(), most_buckets(self.config.max_rows))
@@ -304,6 +309,13 @@ class EmbeddingTable:
             done = int(put_keys(head, cells, before.scratch, keys, rows))
         self.table = before._replace(head=head, cells=cells)
         before.head[at.LEFT] = 1
+
+    def _indexed_rows(self) -> Ints:
+        # By the index: in the midst of a load not all records are in it yet.
+        cells, zero = self.table.cells, int(self.table.head[at.ZERO_ROW])
+        buckets = cells[8 : 8 * (FIRST + int(cells[0]))].reshape(-1, 2, 4)
+        rows: Ints = buckets[:, 1][buckets[:, 0] != 0].astype(np.int64)
+        return np.append(rows, zero - 1) if zero else rows
 
     def _cells(self, buckets: int) -> Keys:
         words = 8 * (FIRST + most_buckets(self.config.max_rows))

@@ -202,7 +202,9 @@ class NaiveTable:
         return self.rows[row if own else feature].vector, own
 
 
-def step(of: VectorConfig, record: Record, gradient: list[Any]) -> None:
+def step(  # noqa: C901
+    of: VectorConfig, record: Record, gradient: list[Any]
+) -> None:
     """One step of a record's optimizer, number by number, in float32."""
     d, state, v = of.width, record.state, record.vector
     first = int(of.bias)
