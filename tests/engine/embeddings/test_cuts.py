@@ -109,3 +109,20 @@ def test_out_is_written_and_given_back() -> None:
     assert given is out
     assert np.array_equal(out, fresh)
     assert np.array_equal(own, again)
+
+
+def test_false_admissions_are_estimated() -> None:
+    """Of ids met once, at a threshold of 2, as many are admitted at once as was said."""
+    feature = VectorConfig(name="id", dimension=4, threshold=2)
+    config = TableConfig(features=(feature,), max_rows=100_000, sketch_bytes=1 << 14)
+    table = EmbeddingTable(config)
+    assert table.statistics().false_admission == 0.0
+    keys = np.random.default_rng(1).integers(0, 1 << 63, 120_000).astype(np.uint64)
+    table.claim(keys[:100_000], 0, np.full(100_000, 5))
+    before = table.statistics()
+    table.claim(keys[100_000:], 0, np.full(20_000, 5))
+    after = table.statistics()
+    rate = (after.admitted - before.admitted) / 20_000
+    said = (before.false_admission + after.false_admission) / 2
+    assert 0.01 < rate
+    assert abs(rate - said) < 0.3 * rate
