@@ -10,7 +10,10 @@ import numpy as np
 
 from api.problems import ProblemError
 from engine.batches import Floats, Ints, Keys
+from engine.embeddings.keys import USER_SALT
+from engine.embeddings.vectors import VectorSet
 from engine.errors import SchemaError
+from engine.feature_kinds import Vector
 from engine.features import Context, Schema
 from engine.policy import Candidates, Posterior, Requests, Slates, hash_key
 from engine.registry import make_policy
@@ -20,6 +23,7 @@ from streams.config import EngineConfig
 from streams.events import Features
 from streams.refusals import escape
 from streams.rows import ItemRows, pick_features
+from streams.vector_features import VectorFeatures
 from streams.views import View
 
 __all__ = ["Ranked", "RankedSlot", "Ranker", "Reason"]
@@ -70,9 +74,16 @@ class Ranker:
     ----------
     catalogue
         Holds the items' features; read while ranking, for policies that use them.
+    sets
+        Vectors, by the features that read them; those of other features are only what is sent.
     """
 
-    def __init__(self, config: EngineConfig, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        catalogue: Catalogue,
+        sets: Mapping[Vector, VectorSet] | None = None,
+    ) -> None:
         self._catalogue = catalogue
         self.policies = {name: each.build(name) for name, each in config.policies.items()}
         self._uniform = make_policy("uniform")
@@ -81,10 +92,19 @@ class Ranker:
         self._versions = {name: policy.schema.version for name, policy in self.policies.items()}
         self._uniform_hash = self._uniform.hash
         self._state_hashes = {name: p.state_hash for name, p in self.policies.items()}
+        self._vectors = {
+            name: VectorFeatures(policy.schema, sets or {})
+            for name, policy in self.policies.items()
+        }
         self._item_rows = {
-            name: ItemRows(policy.schema)
+            name: ItemRows(policy.schema, self._vectors[name])
             for name, policy in self.policies.items()
             if policy.schema.item_features
+        }
+        self._know_users = {
+            name
+            for name, policy in self.policies.items()
+            if any(each.name == USER_SALT and each.of == "context" for each in policy.schema.ids)
         }
         self._viewed: View | None = None
         self._stale: Mapping[str, str] = {}
@@ -95,6 +115,15 @@ class Ranker:
         """Load the compiled code that ranking needs."""
         for policy in (self._uniform, *self.policies.values()):
             warm_up(policy)
+
+    def complete(self, policy: str, context: Features, user_id: str | None) -> Features:
+        """Return a context with the ids and vectors that a policy reads and the context lacks.
+
+        An impression is learned from its context alone.
+        """
+        if user_id and policy in self._know_users and context.get(USER_SALT) is None:
+            context = {**context, USER_SALT: user_id}
+        return self._vectors[policy].of_context(context, user_id)
 
     def encode(self, policy: str, context: Context) -> Floats:
         """Encode a context for a policy; ``ProblemError`` with the feature when it cannot be."""
@@ -122,7 +151,8 @@ class Ranker:
         """Features of an item that a policy reads; None when it reads none of any item."""
         if policy not in self._item_rows:
             return None
-        return pick_features(self.policies[policy].schema, self._catalogue.item(item_id))
+        item = self._catalogue.item(item_id)
+        return pick_features(self.policies[policy].schema, item, item_id, self._vectors[policy])
 
     def rank(
         self,

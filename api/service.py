@@ -24,6 +24,7 @@ from streams.config import EngineConfig
 from streams.errors import LogError, StoreError
 from streams.log.appender import Appender
 from streams.log.base import CATALOGUE, EVENTS, Place
+from streams.vector_features import open_vectors
 from streams.views import View, ViewReader
 
 __all__ = ["Service"]
@@ -49,7 +50,8 @@ class Service:
     Raises
     ------
     ConfigError
-        When the configured policies cannot be built.
+        When the configured policies cannot be built, or a set of vectors that one reads is not
+        there.
     LogError
         When the log cannot be opened.
     """
@@ -58,6 +60,8 @@ class Service:
         self._first_view = first_view
         self.settings = settings
         self.config = EngineConfig.from_dict(settings.engine_settings())
+        schemas = [policy.schema for policy in self.config.policies.values()]
+        self._vectors = open_vectors(schemas, settings.data_dir)
         self.keyring = Keyring(settings.keys)
         self.log = open_log(settings)
         self.metrics = Metrics()
@@ -147,7 +151,7 @@ class Service:
 
     def _load_kernels(self) -> None:
         try:
-            ranker = Ranker(self.config, self.catalogue)
+            ranker = Ranker(self.config, self.catalogue, self._vectors)
             ranker.warm_up()
             self._ranker = ranker
         except Exception:

@@ -121,6 +121,12 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether some policy reads vectors of sets in the data folder."""
+        features = (each for policy in self.policies.values() for each in policy.features)
+        return any(each.get("type") == "vector" for each in features)
+
     def engine_settings(self) -> dict[str, Any]:
         """Return the part learned state depends on, as `EngineConfig.from_dict` takes it."""
         return {

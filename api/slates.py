@@ -36,7 +36,8 @@ class SlateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A request for a slate of ``k`` items of one ``pool``, or of explicit ``candidates``.
 
     ``context`` overlays the user's features of the catalogue; a feature is a number, a text, a
-    boolean or a map of numbers, such as weights of clusters. ``exclude`` leaves candidates out;
+    boolean or a map of numbers, such as weights of clusters; ``user_id`` is one of them where the
+    policy reads an id of that name. ``exclude`` leaves candidates out;
     ``pins`` puts candidates into slots (from 0), ``{"0": "item"}``: those slots have propensity 1,
     no other shows their items, and evaluation leaves them out. ``request_id`` seeds the draw;
     repeating it with the same body repeats the reply without logging it again, as long as the
@@ -130,7 +131,7 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
     pins = {_slot(slot): item_id for slot, item_id in request.pins.items()}
     if pins:
         _check_pins(pins, request.k, found)
-    context = _context(service, request)
+    context = _context(service, request, recommender.policy)
     again = None if request.exclude else request.pool
     view, version = service.view(), service.version
     try:
@@ -257,9 +258,11 @@ def _candidate(request: SlateRequest, item_id: str) -> str:
     return f"/candidates/{(request.candidates or ()).index(item_id)}"
 
 
-def _context(service: Service, request: SlateRequest) -> Features:
+def _context(service: Service, request: SlateRequest, policy: str) -> Features:
+    """What is ranked by and logged: the user's features under the request's own, and ids."""
     user = service.catalogue.user(request.user_id) if request.user_id else None
-    return {**user.features, **request.context} if user else request.context
+    context = {**user.features, **request.context} if user else request.context
+    return service.ranker.complete(policy, context, request.user_id)
 
 
 def _blame_user(request: SlateRequest, error: ProblemError) -> ProblemError:

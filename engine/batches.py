@@ -44,6 +44,7 @@ def hash_key(text: str) -> int:
 
 
 NOT_GIVEN: Any = None  # filled in by `Outcomes` and `Requests`
+FLAT = ("reward", "weight", "time_ms")  # always given, a number an outcome
 
 Made = TypeVar("Made")
 
@@ -62,6 +63,7 @@ class Outcomes:
     slot: Ints = NOT_GIVEN  # (n,) place in its slate; 0 when not given
     last: Ints = NOT_GIVEN  # (n,) last slot of its slate with a reaction, -1 for none
     examination: Floats = NOT_GIVEN  # (n,) chance that the slot was looked at; 1 when not given
+    slate: Ints = NOT_GIVEN  # (n,) one number for the rows of a slate, which lie side by side
 
     def __post_init__(self) -> None:
         n = len(self.item_ids)
@@ -71,13 +73,14 @@ class Outcomes:
             ("slot", np.zeros(n, dtype=np.int64)),
             ("last", np.full(n, -1, dtype=np.int64)),
             ("examination", np.ones(n)),
+            ("slate", np.arange(n)),
         )
         told = () if self.examination is None else (self.examination,)
         placed = self.slot is not None
         for name, default in defaults:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        for name in ("reward", "weight", "time_ms", "propensity", "slot", "last", "examination"):
+        for name in (*FLAT, *(name for name, default in defaults if default.ndim == 1)):
             if getattr(self, name).shape != (n,):
                 shape = getattr(self, name).shape
                 raise ShapeError(f"outcomes.{name} is {shape}; {n} items need ({n},)")
@@ -116,6 +119,8 @@ class Posterior:
         By item, ``(m + 1, …)``.
     shared
         What belongs to no item, of any shape and type.
+    parts
+        What is read where it lies, such as embedding tables, by name.
     """
 
     def __init__(
@@ -123,10 +128,12 @@ class Posterior:
         item_ids: Sequence[str],
         arrays: dict[str, Floats],
         shared: dict[str, NDArray[Any]] | None = None,
+        parts: dict[str, Any] | None = None,
     ) -> None:
         self.item_ids = list(item_ids)
         self.arrays = arrays
         self.shared = shared or {}
+        self.parts = parts or {}
         self._rows = {item_id: row for row, item_id in enumerate(self.item_ids, start=1)}
         self._made: dict[str, object] = {}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.embeddings.keys import COLUMNS, ITEM_SALT, USER_SALT, hash_ids
 from engine.errors import ConfigError, SchemaError
 
 __all__ = [
@@ -18,10 +20,12 @@ __all__ = [
     "Context",
     "Feature",
     "FeatureValue",
+    "Id",
     "Interaction",
     "Numeric",
     "Quadratic",
     "Source",
+    "Vector",
 ]
 
 FeatureValue = float | int | str | bool | None | Mapping[str, float]
@@ -30,6 +34,9 @@ Source = Literal["context", "item"]
 LARGEST = 1e300
 HEAVIEST = 1e6  # products of four such weights stay far from overflow
 MAX_COLUMNS = 100_000
+MAX_VECTOR = 999  # an event's maps hold a thousand names, of which one is the version
+VERSION = "v:"  # begins the name of a version in a vector's value
+FOLDER = "[0-9A-Za-z][0-9A-Za-z._-]{0,63}"  # what may name a folder anywhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +150,130 @@ class Clusters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Id:
+    """An id, any text: for models that keep a vector an id in an embedding table.
+
+    It enters as the halves of its key and a check, see `engine.embeddings.keys`; an absent or
+    empty text is all zeros. The columns are no numbers to reckon with.
+    """
+
+    name: str
+    of: Source = "context"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names of this feature."""
+        return (f"{self.name}#high", f"{self.name}#low", f"{self.name}#check")
+
+    def meaning(self, column: str) -> object:
+        """What a column's entries mean: an id's key depends on the feature's name alone."""
+        return (column, "id", self.of)
+
+    def encode(self, value: FeatureValue) -> list[float]:
+        """Entries of the feature's columns; raises ``SchemaError``."""
+        if value is None:
+            return [0.0] * COLUMNS
+        if not isinstance(value, str):
+            raise SchemaError(f"feature {self.name!r} is {value!r}; an id must be a string")
+        keys, checks = hash_ids(self.name, [value])
+        high, low = divmod(int(keys[0]), 1 << 32)
+        return [float(high), float(low), float(checks[0])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vector:
+    """A vector of a frozen set: ``{"v:VERSION": 1, "0": 0.12, "1": -0.3}``, entered as numbers.
+
+    Places not named are 0. A number enters as ``clip(number / scale, -clip, clip)``. The numbers
+    of one version mean nothing in another: a value of another version counts as absent, which is
+    all zeros, and what was learned of the columns of one version is not carried over to the next.
+
+    Parameters
+    ----------
+    name
+        Also of the set.
+    version
+        Of the set that the schema's numbers are of.
+    id
+        What the set is looked up by where a value is not sent: ``user_id`` or ``item_id``, or the
+        name of a text among the features; the user's or the item's own when empty.
+    """
+
+    name: str
+    of: Source = "context"
+    count: int
+    version: str
+    id: str = ""
+    scale: float = 1.0
+    clip: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= MAX_VECTOR:
+            raise ConfigError(
+                f"feature {self.name!r}: count is {self.count}; give 1 to {MAX_VECTOR}"
+            )
+        for named, told in (("name", self.name), ("version", self.version)):
+            if not re.fullmatch(FOLDER, told):
+                raise ConfigError(
+                    f"feature {self.name!r}: {named} is {told!r}; give up to 64 letters, digits, "
+                    "'.', '_' and '-', a letter or digit first: it names a folder"
+                )
+        given = (self.scale, self.clip)
+        if not (all(map(math.isfinite, given)) and min(given) > 0):
+            raise ConfigError(
+                f"feature {self.name!r}: scale and clip are {given}; they must be finite and "
+                "above 0"
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names of this feature."""
+        return tuple(f"{self.name}#{place}" for place in range(self.count))
+
+    @property
+    def mark(self) -> str:
+        """Name that says, in a value, of which version it is."""
+        return f"{VERSION}{self.version}"
+
+    @property
+    def salt(self) -> str:
+        """What the ids are ids of."""
+        return self.id or (USER_SALT if self.of == "context" else ITEM_SALT)
+
+    def meaning(self, column: str) -> object:
+        """What a column's entries mean: nothing beyond its version."""
+        return (column, "vector", self.of, self.version, self.salt, self.scale, self.clip)
+
+    def encode(self, value: FeatureValue) -> list[float]:
+        """Entries of the feature's columns; raises ``SchemaError``."""
+        entries = [0.0] * self.count
+        if value is None:
+            return entries
+        if not isinstance(value, Mapping):
+            raise SchemaError(
+                f"feature {self.name!r} is {value!r}; a vector is sent with its version, like "
+                f'{{"{self.mark}": 1, "0": 0.5}}'
+            )
+        marks = [name for name in value if name.startswith(VERSION)]
+        if len(marks) != 1 or value[marks[0]] != 1:
+            raise SchemaError(
+                f'feature {self.name!r} names the versions {marks}; name one, like "{self.mark}": 1'
+            )
+        for name, number in value.items():
+            if name == marks[0]:
+                continue
+            place = _cluster(name, self.count if marks[0] == self.mark else MAX_VECTOR)
+            if place is None or not isinstance(number, int | float) or not abs(number) <= HEAVIEST:
+                raise SchemaError(
+                    f"feature {self.name!r} has {name!r}: {number!r}; give places below "
+                    f"{self.count} with numbers within ±{HEAVIEST:.0e}"
+                )
+            if marks[0] == self.mark:
+                entries[place] = min(max(number / self.scale, -self.clip), self.clip)
+        return entries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interaction:
     """Products of every column of one feature with every column of another."""
 
@@ -157,13 +288,15 @@ class Quadratic:
     names: tuple[str, ...] = ()
 
 
-Base = Numeric | Categorical | Clusters
+Base = Numeric | Categorical | Clusters | Id | Vector
 Feature = Base | Interaction | Quadratic
 
 KINDS: dict[str, type[Feature]] = {
     "numeric": Numeric,
     "categorical": Categorical,
     "clusters": Clusters,
+    "id": Id,
+    "vector": Vector,
     "interaction": Interaction,
     "quadratic": Quadratic,
 }

@@ -31,10 +31,12 @@ from engine.feature_kinds import (
     Context,
     Feature,
     FeatureValue,
+    Id,
     Interaction,
     Numeric,
     Quadratic,
     Source,
+    Vector,
 )
 
 __all__ = [
@@ -42,11 +44,13 @@ __all__ = [
     "Clusters",
     "Context",
     "FeatureValue",
+    "Id",
     "Interaction",
     "Numeric",
     "Quadratic",
     "Schema",
     "Side",
+    "Vector",
 ]
 
 Floats = NDArray[np.float64]
@@ -72,6 +76,7 @@ class Schema:
     features: tuple[Feature, ...] = ()
 
     def __post_init__(self) -> None:
+        self._refuse_products_of_ids()
         names = [INTERCEPT, *(feature.name for feature in self._bases)]
         columns = (*self.columns, *self.item_columns, *self.products)
         counted = Counter(columns) + Counter(names)
@@ -165,6 +170,16 @@ class Schema:
         return tuple(feature.name for feature in self._bases if feature.of == "item")
 
     @cached_property
+    def ids(self) -> tuple[Id, ...]:
+        """Features whose columns, at `places`, hold keys of ids."""
+        return tuple(feature for feature in self._bases if isinstance(feature, Id))
+
+    @cached_property
+    def vectors(self) -> tuple[Vector, ...]:
+        """Features whose columns hold vectors of frozen sets."""
+        return tuple(feature for feature in self._bases if isinstance(feature, Vector))
+
+    @cached_property
     def version(self) -> str:
         """Sixteen hex digits that change when any feature does."""
         return hashlib.sha256(msgspec.json.encode(self.to_list())).hexdigest()[:16]
@@ -199,7 +214,8 @@ class Schema:
     def from_list(cls, declared: Iterable[Mapping[str, object]]) -> Schema:
         """Build a schema from ``[{"type": "numeric", "name": …}, …]``.
 
-        Types: ``numeric``, ``categorical``, ``clusters``, ``interaction``, ``quadratic``.
+        Types: ``numeric``, ``categorical``, ``clusters``, ``id``, ``vector``,
+        ``interaction``, ``quadratic``.
         """
         return cls(features=tuple(_feature(dict(entry)) for entry in declared))
 
@@ -209,6 +225,21 @@ class Schema:
                 return feature
         names = [feature.name for feature in self._bases]
         raise ConfigError(f"feature {name!r} is not declared{suggest(name, names)}")
+
+    def _refuse_products_of_ids(self) -> None:
+        ids = {feature.name for feature in self.ids}
+        for feature in self.features:
+            named: tuple[str, ...] = ()
+            if isinstance(feature, Interaction):
+                named = (feature.left, feature.right)
+            elif isinstance(feature, Quadratic):
+                named = feature.names
+            for name in ids.intersection(named):
+                kind = type(feature).__name__.lower()
+                raise ConfigError(
+                    f"{kind}: feature {name!r} is an id, which is no number to multiply; name "
+                    "other features, and leave ids to a model with an embedding table"
+                )
 
     def _side(self, source: Source) -> Side:
         bases = tuple(feature for feature in self._bases if feature.of == source)

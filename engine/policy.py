@@ -26,6 +26,7 @@ from engine.batches import (
     hash_key,
 )
 from engine.clicks import Examination
+from engine.embeddings.part import Embeddings
 from engine.errors import ConfigError, ShapeError, SnapshotError
 from engine.exploration.base import Exploration
 from engine.features import Schema
@@ -94,6 +95,12 @@ class Policy:
             raise ConfigError(
                 f"policy {self.name!r}: this model has no position-based form; "
                 "use examination=cascade, or a linear or conjugate model"
+            )
+        if self.schema.ids and not self.model.traits.reads_ids:
+            raise ConfigError(
+                f"policy {self.name!r}: feature {self.schema.ids[0].name!r} is an id, and "
+                f"{type(self.model).__name__} reads numbers alone; take it out of this policy's "
+                "features, or use a model with an embedding table"
             )
         self.model.check(self.schema)
         self.slate.check(self.exploration, self.model, self.schema)
@@ -199,7 +206,9 @@ class Policy:
             name: np.concatenate([np.zeros((1, *kept.shape[1:])), kept])
             for name, kept in state.sums.items()
         }
-        return Posterior(state.item_ids, *self.model.derive_whole(sums, state, self.schema))
+        arrays, shared = self.model.derive_whole(sums, state, self.schema)
+        tables = {n: part.table for n, part in state.parts.items() if isinstance(part, Embeddings)}
+        return Posterior(state.item_ids, arrays, shared, tables)
 
     def refresh(self, posterior: Posterior, state: State, item_ids: Sequence[str]) -> Posterior:
         """Derive the named items again, to the same bits as `derive`. Writes: posterior.

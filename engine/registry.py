@@ -29,6 +29,7 @@ from engine.models.base import Model
 from engine.models.columnwise import ColumnwiseLinear
 from engine.models.conjugate import BetaBernoulli, GammaPoisson
 from engine.models.diagonal import DiagonalLinear
+from engine.models.factors import FactorizationMachine, MatrixFactorization
 from engine.models.fourier import Fourier
 from engine.models.groupwise import GroupwiseLinear
 from engine.models.hybrid import HybridLinear
@@ -36,6 +37,7 @@ from engine.models.importance import ImportanceWeighted
 from engine.models.linear import DisjointLinear
 from engine.models.logistic import Logistic
 from engine.models.normal import NormalInverseGamma
+from engine.models.pairwise import PairwiseRanking
 from engine.models.river import River
 from engine.models.shared import SharedLinear
 from engine.policy import Policy
@@ -61,6 +63,9 @@ MODELS: dict[str, type[Model]] = {
     "diagonal": DiagonalLinear,
     "columnwise": ColumnwiseLinear,
     "importance": ImportanceWeighted,
+    "mf": MatrixFactorization,
+    "fm": FactorizationMachine,
+    "bpr": PairwiseRanking,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,

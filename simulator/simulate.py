@@ -223,6 +223,7 @@ class _Learner:
             propensity=slates.unbiased[0],
             slot=np.arange(k),
             last=np.full(k, np.flatnonzero(reward).max(initial=-1)),
+            slate=np.zeros(k, dtype=np.int64),
         )
 
     def learn(self, outcomes: Outcomes) -> None:

@@ -202,6 +202,8 @@ class _Prequential:
         stop = int(np.searchsorted(self._matured, sequence, side="right"))
         if stop > self._done:
             row, slot = self._row[self._done : stop], self._slot[self._done : stop]
+            matured = self._matured[self._done : stop]
+            again = (np.diff(row) == 0) & (np.diff(matured) == 0)
             log = self._log
             item_ids = [log.item_ids[item] for item in log.items[row, slot]]
             outcomes = Outcomes(
@@ -214,6 +216,7 @@ class _Prequential:
                 propensity=1.0 / log.inverse[row, slot],
                 slot=log.position[row, slot],
                 last=log.last[row, slot],
+                slate=np.cumsum(np.concatenate([[0], ~again])),
             )
             self._posterior = self._policy.learn(self._state, self._posterior, outcomes)
             self._done = stop

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.embeddings.config import TableConfig
+from engine.embeddings.part import Embeddings
 from engine.features import Schema
 from engine.policy import Policy
-from engine.state import State
+from engine.state import Part, State
 
 __all__ = ["align_state"]
 
@@ -21,8 +23,8 @@ def align_state(policy: Policy, before: Policy | None, state: State | None) -> S
     """State of ``policy`` that keeps what still applies of another's.
 
     Sums stay when nothing they depend on changed. When only the schema did, columns of features
-    that stayed as they were are kept, added ones start at zero and removed ones are dropped.
-    Any other change starts afresh.
+    that stayed as they were are kept, added ones start at zero and removed ones are dropped; an
+    embedding table is kept when its own settings stayed. Any other change starts afresh.
     """
     if before is None or state is None:
         return policy.init()
@@ -37,8 +39,15 @@ def align_state(policy: Policy, before: Policy | None, state: State | None) -> S
     schemas = (before.schema, policy.schema)
     aligned.put(state.item_ids, _align(state.sums, axes.items, 1, *schemas))
     aligned.put_shared(_align(state.shared, axes.shared, 0, *schemas))
-    aligned.parts = state.parts
+    for name, part in state.parts.items():
+        if _settings(part) == _settings(aligned.parts.get(name)):
+            aligned.parts[name] = part
     return aligned
+
+
+def _settings(part: Part | None) -> TableConfig | None:
+    """What a part's numbers depend on of the schema: of a table, its settings."""
+    return part.table.config if isinstance(part, Embeddings) else None
 
 
 def _align(

@@ -1,4 +1,8 @@
-"""A shard's bases, deltas and closed requests as rows: whole when read, or not read at all."""
+"""A shard's bases, deltas and closed requests as rows: whole when read, or not read at all.
+
+A body of more than 16 MiB is cut: databases hold no more than a gigabyte in a field, and take many
+copies of one to write it. Its row holds the beginning and a checksum of the whole.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +17,26 @@ from sqlalchemy import Connection, Table, delete, insert, select
 from streams.agenda import Remembered
 from streams.errors import RefusedError
 from streams.positions import Bodies, Commit
-from streams.tables import BASE, CLOSED, DELTA
+from streams.tables import BASE, CLOSED, DELTA, PIECE
 
 __all__ = [
     "KEEP_BASES",
     "Key",
     "at",
+    "drop_bodies",
     "forget_closed",
     "key_of",
     "read_base",
     "read_closed",
     "read_deltas",
     "unpack",
-    "write_body",
+    "write_bodies",
     "write_closed",
+    "write_row",
 ]
 
 KEEP_BASES = 2  # should the newest be damaged, the one before it and the deltas since tell the same
+PIECE_BYTES = 1 << 24  # of a row
 Key = Mapping[str, Any]  # which shard: columns and their values
 
 logger = logging.getLogger(__name__)
@@ -55,8 +62,9 @@ def read_base(connection: Connection, key: Key) -> tuple[int, bytes]:
     query = at(select(BASE.c.seq, BASE.c.crc, BASE.c.body), BASE, key).order_by(BASE.c.seq.desc())
     for seq in connection.execute(query.with_only_columns(BASE.c.seq)).scalars().all():
         row = connection.execute(query.where(BASE.c.seq == seq)).one()
-        if zlib.crc32(row.body) == row.crc:
-            return seq, row.body
+        body = _whole(connection, BASE, key, row)
+        if body is not None:
+            return seq, body
         logger.warning("base %s of %s is damaged: the one before it is read", seq, key)
     return 0, msgspec.msgpack.encode({})
 
@@ -73,26 +81,48 @@ def read_deltas(connection: Connection, key: Key, after: int, last: int) -> Iter
     query = query.where(DELTA.c.seq > after).where(DELTA.c.seq <= last).order_by(DELTA.c.seq)
     with connection.execute(query.execution_options(yield_per=16)) as rows:
         for expected, row in enumerate(rows, start=after + 1):
-            if row.seq != expected or zlib.crc32(row.body) != row.crc:
+            body = _whole(connection, DELTA, key, row) if row.seq == expected else None
+            if body is None:
                 raise _lost(key, expected)
             after = row.seq
-            yield row.body
+            yield body
     if after != last:
         raise _lost(key, after + 1)
 
 
-def write_body(connection: Connection, key: Key, seq: int, commit: Commit) -> None:
+def write_bodies(connection: Connection, key: Key, seq: int, commit: Commit) -> None:
     """Write a commit's delta, and its base; a new base lets go of what only older ones needed."""
     delta = commit.delta if commit.base else commit.bodies
     if delta is not None:
-        _insert(connection, DELTA, key, seq, delta)
+        write_row(connection, DELTA, key, seq, msgspec.msgpack.encode(dict(delta)))
     if commit.base:
-        _insert(connection, BASE, key, seq, commit.bodies)
+        write_row(connection, BASE, key, seq, msgspec.msgpack.encode(dict(commit.bodies)))
         query = at(select(BASE.c.seq), BASE, key).order_by(BASE.c.seq.desc()).limit(KEEP_BASES)
         kept = connection.execute(query).scalars().all()
         if len(kept) == KEEP_BASES:
-            connection.execute(at(delete(BASE), BASE, key).where(BASE.c.seq < kept[-1]))
-            connection.execute(at(delete(DELTA), DELTA, key).where(DELTA.c.seq <= kept[-1]))
+            drop_bodies(connection, BASE, key, kept[-1] - 1)
+            drop_bodies(connection, DELTA, key, kept[-1])
+
+
+def write_row(connection: Connection, table: Table, key: Key, seq: int, body: bytes) -> None:
+    """Write a base or a delta, as many rows as it takes."""
+    beginning = body if len(body) <= PIECE_BYTES else body[:PIECE_BYTES]
+    row = {**key, "seq": seq, "crc": zlib.crc32(body), "body": beginning}
+    connection.execute(insert(table).values(**row))
+    for place, start in enumerate(range(PIECE_BYTES, len(body), PIECE_BYTES)):
+        piece = {"kind": table.name, "seq": seq, "place": place}
+        piece["body"] = body[start : start + PIECE_BYTES]
+        connection.execute(insert(PIECE).values(**key, **piece))
+
+
+def drop_bodies(connection: Connection, table: Table, key: Key, last: int | None = None) -> None:
+    """Let go of bases or deltas numbered up to ``last``, of all when it is None."""
+    rows, pieces = at(delete(table), table, key), at(delete(PIECE), PIECE, key)
+    pieces = pieces.where(PIECE.c.kind == table.name)
+    if last is not None:
+        rows, pieces = rows.where(table.c.seq <= last), pieces.where(PIECE.c.seq <= last)
+    connection.execute(rows)
+    connection.execute(pieces)
 
 
 def read_closed(connection: Connection, key: Key, clock: int) -> Remembered:
@@ -114,11 +144,14 @@ def forget_closed(connection: Connection, key: Key, clock: int) -> None:
     connection.execute(at(delete(CLOSED), CLOSED, key).where(CLOSED.c.forget <= clock))
 
 
-def _insert(
-    connection: Connection, table: Table, key: Key, seq: int, bodies: Mapping[str, bytes]
-) -> None:
-    body = msgspec.msgpack.encode(dict(bodies))
-    connection.execute(insert(table).values(**key, seq=seq, crc=zlib.crc32(body), body=body))
+def _whole(connection: Connection, table: Table, key: Key, row: Any) -> bytes | None:
+    """Return a row's body with the pieces that follow it; None when it is damaged."""
+    body: bytes = row.body
+    if len(body) == PIECE_BYTES:
+        query = at(select(PIECE.c.body), PIECE, key).where(PIECE.c.kind == table.name)
+        query = query.where(PIECE.c.seq == row.seq).order_by(PIECE.c.place)
+        body = b"".join([body, *connection.execute(query).scalars()])
+    return body if zlib.crc32(body) == row.crc else None
 
 
 def _lost(key: Key, seq: int) -> RefusedError:

@@ -9,16 +9,26 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.feature_kinds import Categorical, Clusters, Numeric, Source
+from engine.embeddings.keys import id_seeds
+from engine.feature_kinds import Categorical, Clusters, Id, Numeric, Source, Vector
 from engine.features import Schema, Side
 from engine.kernels.lexicon import make_lexicon
-from engine.kernels.scan_features import CATEGORICAL, CLUSTERS, FIRST_SIDE, NUMERIC, Plan
+from engine.kernels.scan_features import (
+    CATEGORICAL,
+    CLUSTERS,
+    FIRST_SIDE,
+    ID,
+    NUMERIC,
+    VECTOR,
+    Plan,
+)
 from engine.kernels.scan_fields import FIELDS, KINDS, RECOMMENDERS, TYPES
 from streams.config import EngineConfig
 
 __all__ = ["ColumnPlan"]
 
 Ints = NDArray[np.int64]
+Keys = NDArray[np.uint64]
 
 SOURCES: tuple[Source, ...] = ("context", "item")
 EVENT_TYPES = ("impression", "activation", "feedback", "control", "tick")
@@ -94,6 +104,7 @@ class ColumnPlan:
             ).astype(np.int64),
             kinds=np.array([row[:3] for row in features], dtype=np.int64).reshape(-1, 3),
             scalings=np.array([row[3:] for row in features], dtype=np.float64).reshape(-1, 3),
+            seeds=_seeds(sides),
             pairs=_pairs(sides),
         )
 
@@ -113,20 +124,38 @@ def _feature_names(sides: Sequence[Side]) -> Iterator[tuple[int, str, int]]:
             if isinstance(base, Categorical):
                 for place, value in enumerate(base.values):
                     yield FIRST_SIDE + len(sides) + feature, value, place
+            elif isinstance(base, Vector):
+                yield FIRST_SIDE + len(sides) + feature, base.mark, 0
             feature += 1
 
 
 def _rows(side: Side, first: int) -> Iterator[tuple[float, ...]]:
-    """Kind, first column, clusters, center, scale and clip of each feature."""
+    """Kind, first column, clusters or places, center, scale and clip of each feature."""
     column = int(first)
     for base in side.features:
         if isinstance(base, Numeric):
             yield NUMERIC, column, 0, base.center, base.scale, base.clip
         elif isinstance(base, Clusters):
             yield CLUSTERS, column, base.count, 0.0, 1.0, 1.0
+        elif isinstance(base, Vector):
+            yield VECTOR, column, base.count, 0.0, base.scale, base.clip
+        elif isinstance(base, Id):
+            yield ID, column, 0, 0.0, 1.0, 1.0
         else:
             yield CATEGORICAL, column, 0, 0.0, 1.0, 1.0
         column += len(base.columns)
+
+
+def _seeds(sides: Sequence[Side]) -> Keys:
+    none = np.zeros(2, dtype=np.uint64)
+    return np.array(
+        [
+            id_seeds(base.name) if isinstance(base, Id) else none
+            for side in sides
+            for base in side.features
+        ],
+        dtype=np.uint64,
+    ).reshape(-1, 2)
 
 
 def _pairs(sides: Sequence[Side]) -> Ints:

@@ -110,6 +110,7 @@ class Learned:
             item,
             row,
         )
+        number = self._number + row
         outcomes = Outcomes(
             item_ids=names.of(item),
             x=x,
@@ -120,9 +121,10 @@ class Learned:
             propensity=propensity,
             slot=slot,
             last=last,
+            slate=number,
         )
         offset, opened = self.table[row, BY_OFFSET], self.table[row, OPENED]
-        return Joined(plan.policies[place], outcomes, self._number + row, offset, opened)
+        return Joined(plan.policies[place], outcomes, number, offset, opened)
 
 
 class _Names:

@@ -232,4 +232,5 @@ def _batch(fitted: Fitted) -> Outcomes:
         propensity=np.array([slot.propensity for slot in slots], float),
         slot=np.array([slot.slot for slot in slots], np.int64),
         last=np.repeat(np.array([outcome.last for outcome in outcomes], np.int64), sizes),
+        slate=np.repeat(np.arange(len(outcomes)), sizes),
     )

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from engine.errors import SnapshotError
+from engine.policy import Policy
 from engine.state import State
 from streams.agenda import JoinPoint, Remembered
 from streams.config import EngineConfig
 from streams.counts import Counts
+from streams.errors import RefusedError
 from streams.requests import DeadLetter
 
 __all__ = [
@@ -83,15 +86,24 @@ class Position:
         )
 
     def states(self, saved: Saved) -> dict[str, State]:
-        """Rebuild every policy's state; raises ``SnapshotError`` when one is damaged."""
+        """Rebuild every policy's state.
+
+        Raises
+        ------
+        RefusedError
+            When one is damaged, or a delta does not follow what is there.
+        """
         states = {}
         for name, config in self.config.policies.items():
-            policy = config.build(name)
-            states[name] = policy.load(saved.base[name]) if name in saved.base else policy.init()
-            for delta in saved.deltas:
-                if name in delta:
-                    states[name].put_bytes(delta[name])
-            policy.decay(states[name], self.clock)
+            try:
+                states[name] = _rebuild(config.build(name), name, saved)
+            except SnapshotError as error:
+                raise RefusedError(
+                    f"stored state of policy {name!r} in shard {self.topic}-{self.partition} "
+                    f"cannot be put together: {error}; load a snapshot with 'slatestream restore', "
+                    "or learn anew with 'slatestream reset'"
+                ) from error
+            states[name].advance(self.clock)
         return states
 
     @classmethod
@@ -203,6 +215,14 @@ def from_row(row: Mapping[str, Any]) -> Position:
         base_bytes=row["base_bytes"],
         chain={name: (at, n) for name, (at, n) in json.loads(row["chain"]).items()},
     )
+
+
+def _rebuild(policy: Policy, name: str, saved: Saved) -> State:
+    state = policy.load(saved.base[name]) if name in saved.base else policy.init()
+    for delta in saved.deltas:
+        if name in delta:
+            state.put_bytes(delta[name])
+    return state
 
 
 def _size(bodies: Mapping[str, bytes]) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.errors import SnapshotError
 from engine.policy import Policy, Posterior
 from engine.state import State
 from streams.config import EngineConfig
@@ -192,6 +193,13 @@ class Publisher:
 
     def _take(self, tail: Tail) -> None:
         key = (tail.position.topic, tail.position.partition)
+        try:
+            self._put(key, tail)
+        except SnapshotError as error:
+            self._shards.pop(key, None)  # half of it may be there: it is read from a base next
+            raise StoreError(f"what was committed of {key[0]}-{key[1]}: {error}") from error
+
+    def _put(self, key: Key, tail: Tail) -> None:
         shard = self._shards.get(key)
         self._pending = True
         if tail.base is not None or shard is None:

@@ -8,7 +8,6 @@ at it, so that publishers drop what they had.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +16,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, text
 
 from streams.agenda import JoinPoint
-from streams.blobs import at, key_of
+from streams.blobs import at, drop_bodies, key_of, write_row
 from streams.database import Database
 from streams.errors import RefusedError
 from streams.log.base import EVENTS, OUTCOMES, EventLog
@@ -118,15 +117,16 @@ class _Renewal:
         held = before.get((self._key["topic"], self._key["part"]), row)
         self._row = {**row, "epoch": max(held["epoch"], row["epoch"]) + 1}
         self._seq = self._last = max(held["seq"], row["seq"])
-        for table in (SHARD, BASE, DELTA, CLOSED):
+        for table in (SHARD, CLOSED):
             connection.execute(at(delete(table), table, self._key))
+        for table in (BASE, DELTA):
+            drop_bodies(connection, table, self._key)
 
     def add_body(self, frame: BodyFrame) -> None:
         """Write the next base or delta."""
         self._seq += 1
-        columns = {"seq": self._seq, "crc": zlib.crc32(frame.body), "body": frame.body}
         table = BASE if frame.base else DELTA
-        self._connection.execute(insert(table).values(**self._key, **columns))
+        write_row(self._connection, table, self._key, self._seq, frame.body)
 
     def add_closed(self, frame: ClosedFrame) -> None:
         """Write requests closed; they keep their number, which no later commit gets."""

@@ -14,6 +14,7 @@ from streams.catalogue import Catalogue
 from streams.errors import BadEventError, BadItemError
 from streams.events import Features, Item
 from streams.refusals import escape
+from streams.vector_features import VectorFeatures
 
 __all__ = ["ItemRows", "SlateRows", "encode_slate", "pick_features"]
 
@@ -76,22 +77,38 @@ def _find_misfit(schema: Schema, items: Sequence[Context]) -> tuple[int, str]:
     return 0, ""
 
 
-def pick_features(schema: Schema, item: Item | None) -> Features | None:
-    """Features of an item that the schema names; None when it names none of any item."""
+def pick_features(
+    schema: Schema, item: Item | None, item_id: str = "", vectors: VectorFeatures | None = None
+) -> Features | None:
+    """Features of an item that the schema names; None when it names none of any item.
+
+    With ``vectors`` those that the item lacks are among them.
+    """
     if not schema.item_features:
         return None
-    held = item.features if item else NOTHING
+    held = _held(item, item_id, vectors)
     return {name: held[name] for name in schema.item_features if name in held}
+
+
+def _held(item: Item | None, item_id: str, vectors: VectorFeatures | None) -> Features:
+    held = item.features if item else NOTHING
+    return vectors.of_item(held, item_id) if vectors else held
 
 
 class ItemRows:
     """Rows of catalogue items, each encoded once as long as the item stays as it was put.
 
     Not for several threads at once.
+
+    Parameters
+    ----------
+    vectors
+        Where vectors are looked up that an item's features lack.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, vectors: VectorFeatures | None = None) -> None:
         self._schema = schema
+        self._vectors = vectors
         self._width = len(schema.item_columns)
         self._known: dict[str, tuple[Item | None, Floats]] = {}
 
@@ -113,7 +130,7 @@ class ItemRows:
         return rows
 
     def _put(self, item_id: str, item: Item | None) -> tuple[Item | None, Floats]:
-        features = item.features if item else NOTHING
+        features = _held(item, item_id, self._vectors)
         try:
             row = self._schema.encode_items([features])[0]
         except SchemaError as error:

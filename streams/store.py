@@ -22,7 +22,7 @@ from streams.blobs import (
     read_closed,
     read_deltas,
     unpack,
-    write_body,
+    write_bodies,
     write_closed,
 )
 from streams.database import Database, Durability
@@ -165,7 +165,7 @@ class Store:
             )
             if swapped.rowcount != 1:
                 raise _fenced(position)
-            write_body(connection, key, after.seq, commit)
+            write_bodies(connection, key, after.seq, commit)
             write_closed(connection, key, after.seq, commit.remembered)
             forget_closed(connection, key, commit.clock)
             write_dead(connection, self.database, position, commit.dead)

@@ -17,7 +17,7 @@ from sqlalchemy import (
     Text,
 )
 
-__all__ = ["BASE", "CLOSED", "DEAD", "DELTA", "METADATA", "SHARD"]
+__all__ = ["BASE", "CLOSED", "DEAD", "DELTA", "METADATA", "PIECE", "SHARD"]
 
 METADATA = MetaData()
 
@@ -65,6 +65,17 @@ def _bodies(name: str) -> Table:
 
 DELTA = _bodies("delta")
 BASE = _bodies("base")
+
+# What follows the beginning of a body too long for one row, see streams.blobs.
+PIECE = Table(
+    "piece",
+    METADATA,
+    *_of_shard(),
+    Column("kind", String(8), primary_key=True),  # name of the body's table
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+)
 
 CLOSED = Table(
     "closed",

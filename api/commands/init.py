@@ -52,6 +52,8 @@ features = [
     # { type = "numeric", name = "hour", center = 12.0, scale = 6.0 },
     # { type = "categorical", name = "device", values = ["ios", "android", "web"] },
     # { type = "clusters", name = "taste", count = 100 },  # sent as {"17": 0.6, "3": 0.4}
+    # { type = "id", name = "user_id" },   # any text; for models with an embedding table alone
+    # { type = "vector", name = "map", count = 16, version = "2026-11" },  # of the user's id
     # { type = "categorical", name = "genre", of = "item", values = ["pop", "jazz"] },
     # { type = "interaction", left = "device", right = "genre" },
     # { type = "quadratic", names = ["hour"] },

@@ -70,6 +70,8 @@ def serve(
 def _run(settings: Settings, role: Role, *, while_stdin: bool) -> int:
     with lock_data_dir(settings.data_dir), _listen(settings, role) as listener:
         _fill_cache(settings)
+        if role is not Role.LEARNER:
+            _refuse_missing_vectors(settings)
         supervisor = Supervisor(settings, listener, learns=role is not Role.API)
         with _serve_metrics(settings, supervisor):
             if listener is None:
@@ -124,6 +126,14 @@ def _refuse_open_door(settings: Settings, *, insecure: bool) -> None:
             f"host {settings.host} can be reached by others and no key is configured; make one "
             "with 'slatestream keys new', bind to 127.0.0.1, or pass --insecure"
         )
+
+
+def _refuse_missing_vectors(settings: Settings) -> None:
+    """Before anything learns by features that could not be served."""
+    if settings.reads_vectors:
+        from api.vectors import check_vectors  # noqa: PLC0415  (loads numba)
+
+        check_vectors(settings)
 
 
 def _fill_cache(settings: Settings) -> None:

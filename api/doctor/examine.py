@@ -6,7 +6,7 @@ from pathlib import Path
 
 from api.doctor.backends import LogFacts, check_log, check_state, check_store
 from api.doctor.findings import Finding, Report, attempt
-from api.doctor.host import check_data_dir, check_kernels, check_settings
+from api.doctor.host import check_data_dir, check_kernels, check_sets, check_settings
 from api.doctor.running import check_running
 from api.settings import Settings
 from streams.inspection import StoreFacts
@@ -28,6 +28,8 @@ def examine(settings: Settings, file: Path | None = None, *, thorough: bool = Fa
     findings = attempt("settings", lambda: check_settings(settings, file), correct)
     findings += check_data_dir(settings)
     findings += attempt("kernels", lambda: check_kernels(settings), correct)
+    sets = "write the set, or name a version that is there"
+    findings += attempt("vectors", lambda: check_sets(settings), sets)
     log = LogFacts()
     looked = attempt(
         "log",

@@ -17,9 +17,10 @@ from api.backends import kafka_config
 from api.doctor.findings import Finding, ok, problem, warning
 from api.settings import DEFAULT_FILE, Settings
 from api.supervisor import LOCK_FILE
+from api.vectors import check_vectors
 from streams.config import EngineConfig
 
-__all__ = ["check_data_dir", "check_kernels", "check_settings"]
+__all__ = ["check_data_dir", "check_kernels", "check_sets", "check_settings"]
 
 SCARCE_BYTES = 1 << 30
 FULL_BYTES = 100 << 20
@@ -92,6 +93,12 @@ def _check_secrets(settings: Settings, file: Path) -> Iterator[Finding]:
             "a file that its owner alone reads, or passwords in the environment",
             f"chmod 600 {file}",
         )
+
+
+def check_sets(settings: Settings) -> Iterator[Finding]:
+    """Whether the vectors that policies read are there and whole. Raises ``ConfigError``."""
+    if settings.reads_vectors:
+        yield ok("vectors", "; ".join(check_vectors(settings)))
 
 
 def check_data_dir(settings: Settings) -> Iterator[Finding]:

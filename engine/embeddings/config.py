@@ -44,6 +44,9 @@ class VectorConfig:
         Added to Adagrad's and Adam's root, against large first steps.
     beta1, beta2
         Of Adam; of FTRL beta and l1.
+    accumulator, bias_accumulator
+        Where Adagrad's sums of squared gradients begin, against large first steps: a size in
+        units of the loss's gradient, where epsilon is only against a division by 0.
     scale
         Standard deviation of a vector's initial numbers; a bias begins at 0.
     threshold
@@ -63,6 +66,8 @@ class VectorConfig:
     epsilon: float = 1e-6
     beta1: float = 0.9
     beta2: float = 0.999
+    accumulator: float = 0.0
+    bias_accumulator: float = 0.0
     scale: float = 0.1
     threshold: int = 1
     ttl_seconds: int = 0
@@ -79,6 +84,7 @@ class VectorConfig:
                 f"{self.threshold}; give 1 to 1024, and 1 to {MOST_THRESHOLD}"
             )
         least = {"l2": self.l2, "bias_l2": self.bias_l2, "scale": self.scale}
+        least |= {"accumulator": self.accumulator, "bias_accumulator": self.bias_accumulator}
         above = {"rate": self.rate, "bias_rate": self.bias_rate, "epsilon": self.epsilon}
         for name, value in (least | above).items():
             if not (math.isfinite(value) and (value > 0 or (name in least and value == 0))):
@@ -116,6 +122,7 @@ class VectorConfig:
         row[at.L2], row[at.BIAS_L2] = self.l2, self.bias_l2
         row[at.EPSILON], row[at.BETA1], row[at.BETA2] = self.epsilon, self.beta1, self.beta2
         row[at.SCALE] = self.scale
+        row[at.ACCUMULATOR], row[at.BIAS_ACCUMULATOR] = self.accumulator, self.bias_accumulator
         row[at.THRESHOLD], row[at.TTL] = self.threshold, self.ttl_seconds
         return row
 

@@ -14,9 +14,10 @@ from engine.kernels.compile import inline_uncounted, kernel
 from engine.kernels.random import mix1
 from engine.kernels.words import high1, tail1, word1
 
-__all__ = ["hash1", "hash_bytes", "hash_spans"]
+__all__ = ["hash1", "hash_bytes", "hash_ids", "hash_spans", "id1"]
 
 Bytes = NDArray[np.uint8]
+Checks = NDArray[np.uint32]
 Hashes = NDArray[np.uint64]
 Ints = NDArray[np.int64]
 
@@ -24,6 +25,7 @@ SEED = np.uint64(0x2D358DCCAA6C78A5)
 LENGTH = np.uint64(0x8BB84B93962EACC9)
 WORD = np.uint64(0x4B33A62ED433D4A3)
 TAIL = np.uint64(0x4D5A2DA51DE1AA47)
+UPPER = np.uint64(32)
 
 
 @inline_uncounted
@@ -33,9 +35,9 @@ def fold1(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 @inline_uncounted
-def hash1(data: Bytes, start: int, length: int) -> np.uint64:
-    """Return the hash of a span."""
-    state = np.uint64(SEED ^ np.uint64(np.uint64(length) * LENGTH))
+def seeded1(data: Bytes, start: int, length: int, seed: np.uint64) -> np.uint64:
+    """Return one of 2^64 hashes of a span: those of two seeds know nothing of each other."""
+    state = np.uint64(seed ^ np.uint64(np.uint64(length) * LENGTH))
     at, stop = start, start + length
     while at + 8 <= stop:
         state = fold1(np.uint64(state ^ word1(data, at)), WORD)
@@ -43,6 +45,35 @@ def hash1(data: Bytes, start: int, length: int) -> np.uint64:
     if at < stop:
         state = fold1(np.uint64(state ^ tail1(data, at, stop - at)), TAIL)
     return mix1(state)
+
+
+@inline_uncounted
+def hash1(data: Bytes, start: int, length: int) -> np.uint64:
+    """Return the hash of a span."""
+    return seeded1(data, start, length, SEED)
+
+
+@inline_uncounted
+def id1(data: Bytes, start: int, length: int, seeds: Hashes) -> tuple[np.uint64, np.uint64]:
+    """Return the key of an id, and 32 bits that tell ids of one key apart; 0, 0 for no text.
+
+    ``seeds`` ``(2,)`` are of the key and of the check. No id has key 0.
+    """
+    if length == 0:
+        return np.uint64(0), np.uint64(0)
+    key = seeded1(data, start, length, seeds[0])
+    check = np.uint64(seeded1(data, start, length, seeds[1]) >> UPPER)
+    return (key if key != np.uint64(0) else np.uint64(1)), check
+
+
+@kernel("void(u1[::1], i8[::1], i8[::1], u8[::1], u8[::1], u4[::1])", counted=False)
+def hash_ids(
+    data: Bytes, start: Ints, length: Ints, seeds: Hashes, keys: Hashes, checks: Checks
+) -> None:
+    """Writes: keys, checks. Those of each span, see `id1`."""
+    for i in range(len(start)):
+        keys[i], check = id1(data, start[i], length[i], seeds)
+        checks[i] = np.uint32(check)
 
 
 @kernel("void(u1[::1], i8[::1], i8[::1], u8[::1])", counted=False)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from engine.kernels.compile import inline, inline_uncounted
 from engine.kernels.words import load1
 
-__all__ = ["borrow1", "copy1", "copy_eight1", "equal1", "fence1", "prefetch1"]
+__all__ = ["borrow1", "copy1", "copy_eight1", "equal1", "fence1", "instruction", "prefetch1"]
 
 
 cgutils: Any = _cgutils  # it has no annotations
@@ -30,12 +30,12 @@ Bytes = NDArray[np.uint8]
 PLAIN = os.environ.get("SLATESTREAM_PLAIN") == "1"
 
 
-def _instruction(function: Callable[..., Any]) -> Any:
+def instruction(function: Callable[..., Any]) -> Any:
     """Let a function write LLVM's instructions itself."""
     return cast("Any", intrinsic(function))
 
 
-@_instruction
+@instruction
 def borrow1(_context: Any, array: Any) -> Any:
     """Return the array as one that is not counted when helpers are called with it.
 
@@ -52,7 +52,7 @@ def borrow1(_context: Any, array: Any) -> Any:
     return array(array), generate
 
 
-@_instruction
+@instruction
 def _prefetch1(_context: Any, array: Any, at: Any) -> Any:  # noqa: ARG001
     """Ask for the memory of an element of a whole array, by its place; any place is harmless."""
 
@@ -68,7 +68,7 @@ def _prefetch1(_context: Any, array: Any, at: Any) -> Any:  # noqa: ARG001
     return types.void(array, types.int64), generate
 
 
-@_instruction
+@instruction
 def _fence1(_context: Any) -> Any:
     """Let no reading or writing cross this place: what other threads see keeps its order."""
 
@@ -79,7 +79,7 @@ def _fence1(_context: Any) -> Any:
     return types.void(), generate
 
 
-@_instruction
+@instruction
 def copy1(_context: Any, target: Any, at: Any, source: Any, start: Any, n: Any) -> Any:  # noqa: ARG001
     """Writes: target. Copies ``n`` elements of a flat array that does not overlap; unchecked."""
 
@@ -93,7 +93,7 @@ def copy1(_context: Any, target: Any, at: Any, source: Any, start: Any, n: Any) 
     return types.void(target, types.int64, source, types.int64, types.int64), generate
 
 
-@_instruction
+@instruction
 def _copy_eight1(
     _context: Any,
     target: Any,

@@ -154,8 +154,8 @@ def reply1(data: Bytes, at: int, i: int, kind: int, plan: Plan, sink: Sink) -> i
 
 @kernel(
     "void(u1[::1], i8[::1], i8[::1], u8[:,::1], u1[::1], i8[::1], i8[:,::1], i8[:,::1], "
-    "f8[:,::1], i8[:,::1], i8[:,::1], u8[:,::1], f8[:,::1], b1[:,::1], i8[:,::1], u8[::1], "
-    "f8[::1], i8[::1], f8[::1], f8[::1], i8[::1], i8[::1])",
+    "f8[:,::1], u8[:,::1], i8[:,::1], i8[:,::1], u8[:,::1], f8[:,::1], b1[:,::1], i8[:,::1], "
+    "u8[::1], f8[::1], i8[::1], f8[::1], f8[::1], i8[::1], i8[::1])",
     counted=False,
 )
 def scan_events(
@@ -168,6 +168,7 @@ def scan_events(
     sides: Ints,
     kinds: Ints,
     scalings: Floats,
+    seeds: Words,
     pairs: Ints,
     ints: Ints,
     hashes: Words,
@@ -188,7 +189,7 @@ def scan_events(
     ----------
     data, start, length
         Records, as spans; ``data`` ends in `tokens.PADDING` zeros.
-    table, names, policy_of, sides, kinds, scalings, pairs
+    table, names, policy_of, sides, kinds, scalings, seeds, pairs
         A `engine.kernels.scan_features.Plan`.
     ints
         ``(13, n)``: kind (`UNSURE` when it is left to the full decoder), request start and
@@ -209,7 +210,7 @@ def scan_events(
         ``(6,)`` zeros; afterwards slots, x, z and seen slots written, turns, and records done.
         Fewer than given are done when a column is full or a control record came.
     """
-    plan = Plan(table, names, policy_of, sides, kinds, scalings, pairs)
+    plan = Plan(table, names, policy_of, sides, kinds, scalings, seeds, pairs)
     sink = Sink(
         ints,
         hashes,

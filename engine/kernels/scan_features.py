@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.compile import inline_uncounted
+from engine.kernels.hashing import id1
 from engine.kernels.lexicon import find1
 from engine.kernels.tokens import (
     FALSE,
@@ -32,9 +33,11 @@ __all__ = [
     "CATEGORICAL",
     "CLUSTERS",
     "FIRST_SIDE",
+    "ID",
     "LONGEST_ID",
     "LONGEST_TEXT",
     "NUMERIC",
+    "VECTOR",
     "Plan",
     "empty_row1",
     "features1",
@@ -45,7 +48,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
-NUMERIC, CATEGORICAL, CLUSTERS = 0, 1, 2
+NUMERIC, CATEGORICAL, CLUSTERS, ID, VECTOR = 0, 1, 2, 3, 4
+LETTER_V, COLON = 118, 58
+HALF = np.uint64(32)
+LOW = np.uint64(0xFFFFFFFF)
 FIRST_SIDE = 8  # space of the lexicon that holds the names of side 0; values come after all sides
 LONGEST_ID, LONGEST_TEXT, MOST_FEATURES = 256, 1024, 1000
 EXACT = 1 << 53
@@ -65,9 +71,11 @@ class Plan(NamedTuple):
         ``(2 * policies, 5)``: columns without products, columns, first and last of ``pairs``,
         whether the first column is an intercept. The context's side, then the items'.
     kinds
-        ``(features, 3)``: kind, first column, number of clusters.
+        ``(features, 3)``: kind, first column, number of clusters or of places.
     scalings
         ``(features, 3)``: center, scale, clip.
+    seeds
+        ``(features, 2)``: of the key and of the check of an id.
     pairs
         ``(2, products)``: columns multiplied.
     """
@@ -78,6 +86,7 @@ class Plan(NamedTuple):
     sides: Ints
     kinds: Ints
     scalings: Floats
+    seeds: Words
     pairs: Ints
 
 
@@ -156,6 +165,45 @@ def numeric1(value: float, scaling: Floats) -> float:
 
 
 @inline_uncounted
+def vector1(data: Bytes, at: int, feature: int, plan: Plan, out: Floats, first: int) -> int:
+    """Writes: out. A vector of the version in force, after its opening bracket; returns the end.
+
+    ``first`` is the place of its first number in ``out``, and all its places are 0; they stay so
+    when it is of another version.
+    """
+    count, space = plan.kinds[feature, 2], FIRST_SIDE + len(plan.sides) + feature
+    at = skip_blanks1(data, at)
+    entries, named, ours = 0, False, False
+    while True:
+        value_at, length = key1(data, at)
+        entries += 1
+        if value_at < 0 or length < 1 or length > LONGEST_ID or entries > MOST_FEATURES:
+            return -1
+        after, tag, _, value = token1(data, value_at)
+        if after < 0 or not (tag == INTEGER or tag == FLOAT):
+            return -1
+        if length >= 2 and byte1(data, at + 1) == LETTER_V and byte1(data, at + 2) == COLON:
+            if named or value != 1.0:
+                return -1
+            named = True
+            ours = find1(plan.table, plan.names, space, data, at + 1, length) >= 0
+        else:
+            place = cluster1(data, at + 1, length, count)
+            if place < 0 or not abs(value) <= HEAVIEST:
+                return -1
+            out[first + place] = numeric1(value, plan.scalings[feature])
+        at, done = next1(data, after, 125)
+        if at < 0:
+            return -1
+        if done:
+            break
+    if not ours:
+        for place in range(count):
+            out[first + place] = 0.0
+    return at if named else -1
+
+
+@inline_uncounted
 def enter1(
     data: Bytes,
     after: int,
@@ -186,6 +234,16 @@ def enter1(
         if known >= 0:
             out[place + known] = 1.0
         return after
+    if kind == ID:
+        if tag != TEXT:
+            return -1
+        key, check = id1(data, value_at + 1, integer, plan.seeds[feature])
+        out[place] = np.float64(key >> HALF)
+        out[place + 1] = np.float64(key & LOW)
+        out[place + 2] = np.float64(check)
+        return after
+    if kind == VECTOR:
+        return vector1(data, after, feature, plan, out, place) if tag == OBJECT else -1
     if tag == OBJECT:
         return shares1(data, after, place, count, out)
     known = -1

@@ -62,6 +62,8 @@ class Traits:
         Whether means are of rewards over propensities, summed over every round, as Exp3 needs.
     reads_items
         Whether beliefs read the items' rows: then every request must bring them.
+    reads_ids
+        Whether a schema may have ids: their columns are taken for ids, or no columns are read.
     aligns
         Whether sums can be carried over a change of the schema, by the names of their axes.
     """
@@ -76,6 +78,7 @@ class Traits:
     weighs: bool = True
     importance: bool = False
     reads_items: bool = False
+    reads_ids: bool = False
     aligns: bool = True
 
 

@@ -136,7 +136,7 @@ class BetaBernoulli(Conjugate):
     @property
     def traits(self) -> Traits:
         """Independent beta beliefs from sums that add."""
-        return Traits(family="beta", pooled=bool(self.group))
+        return Traits(family="beta", pooled=bool(self.group), reads_ids=True)
 
     def axes(self) -> Axes:
         """Sums by item: weight of the outcomes, and of the successes among them."""
@@ -198,7 +198,7 @@ class GammaPoisson(Conjugate):
     @property
     def traits(self) -> Traits:
         """Independent gamma beliefs from sums that add."""
-        return Traits(family="gamma", pooled=bool(self.group))
+        return Traits(family="gamma", pooled=bool(self.group), reads_ids=True)
 
     def axes(self) -> Axes:
         """Sums by item: exposure, and what was counted in it."""

@@ -37,7 +37,7 @@ class ImportanceWeighted(Model):
     @property
     def traits(self) -> Traits:
         """Means of rewards over propensities, without spread, from sums that add."""
-        return Traits(family="mean", importance=True)
+        return Traits(family="mean", importance=True, reads_ids=True)
 
     def axes(self) -> Axes:
         """Sums by item: weight of its rounds, and of reward over propensity in them."""

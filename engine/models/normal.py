@@ -52,7 +52,7 @@ class NormalInverseGamma(Conjugate):
     @property
     def traits(self) -> Traits:
         """Independent Student-t beliefs from sums that add."""
-        return Traits(family="student", pooled=bool(self.group))
+        return Traits(family="student", pooled=bool(self.group), reads_ids=True)
 
     def axes(self) -> Axes:
         """Sums by item: outcomes Σw, Σw q², Σw q r and Σw r²."""

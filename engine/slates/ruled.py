@@ -71,6 +71,12 @@ class RuledDraw(SlateRule):
             )
         if self.diversity and not schema.item_columns:
             raise ConfigError("diversity compares item rows; declare features of the item")
+        ids = [feature for feature in schema.ids if feature.of == "item"]
+        if ids and (self.diversity or self.boost):
+            raise ConfigError(
+                f"diversity and boost reckon with item columns, and feature {ids[0].name!r} is an "
+                "id, which is no number; take one of the two out"
+            )
         for name, _ in _pairs("cap", self.cap):
             _check_categorical(name, schema)
         for name, _ in _pairs("boost", self.boost):

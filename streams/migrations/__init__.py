@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REVISION", "VERSION_TABLE", "alembic_config", "migrate"]
 
-REVISION = "0001"  # the newest
+REVISION = "0002"  # the newest
 VERSION_TABLE = "slatestream_version"
 LOCK = 0x736C_6174_6573_7472  # any number no other program on the database is likely to lock
 

@@ -26,6 +26,7 @@ features = [
 
 [policies.random]
 spec = "uniform"
+features = [{ type = "id", name = "user_id" }, { type = "id", name = "page" }]
 
 [policies.topical]
 spec = "linear-thompson"

@@ -57,6 +57,39 @@ def test_a_users_features_are_overlaid_by_the_request(service, http):
     assert impression.context == {"hour": 5, "device": "web"}
 
 
+@pytest.mark.parametrize(
+    ("asked", "context"),
+    [
+        ({"user_id": "u1"}, {"user_id": "u1"}),
+        ({"user_id": "u1", "context": {"page": "/é"}}, {"page": "/é", "user_id": "u1"}),
+        ({"user_id": "u1", "context": {"user_id": "household"}}, {"user_id": "household"}),
+        ({"user_id": "u1", "context": {"user_id": None}}, {"user_id": "u1"}),
+        ({"context": {"user_id": "u2"}}, {"user_id": "u2"}),
+        ({}, {}),
+    ],
+)
+def test_a_policy_that_reads_the_user_s_id_has_it_logged_with_the_context(
+    service, http, asked, context
+):
+    ask = {**ASK, "recommender": "control", **asked}
+    body = http.post("/v1/slates", json=ask).json()
+    (impression,) = logged(service, body["request_id"])
+    assert impression.context == context
+    assert impression.user_id == asked.get("user_id")
+
+
+def test_what_is_no_id_is_refused_and_a_policy_without_ids_has_none_logged(service, http):
+    ask = {**ASK, "recommender": "control", "user_id": "u1", "context": {"user_id": 7}}
+    reply = http.post("/v1/slates", json=ask)
+    assert reply.status_code == 422
+    (error,) = reply.json()["errors"]
+    assert error["pointer"] == "/context/user_id"
+    assert "must be a string" in error["detail"]
+    body = http.post("/v1/slates", json={**ASK, "user_id": "u1"}).json()
+    (impression,) = logged(service, body["request_id"])
+    assert impression.context == {}
+
+
 def test_explicit_candidates_exclusions_and_missing_ids(http):
     ask = {"k": 2, "candidates": ["base0", "nobody", "base1", "base2"], "exclude": ["base0"]}
     body = http.post("/v1/slates", json=ask).json()

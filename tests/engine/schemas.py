@@ -11,6 +11,7 @@ TASTE = {"type": "clusters", "name": "taste", "count": 3}
 PRICE = {"type": "numeric", "name": "price", "of": "item", "center": 5, "scale": 2}
 GENRE = {"type": "categorical", "name": "genre", "of": "item", "values": ["pop", "jazz"]}
 TOPIC = {"type": "clusters", "name": "topic", "of": "item", "count": 2}
+MOOD = {"type": "vector", "name": "mood", "count": 2, "version": "a", "scale": 2}
 
 
 def schema(*declared):
@@ -23,12 +24,13 @@ def crossed(left, right):
 
 # One of each axis; any subset in any order is a schema, as far as its products' parts are there.
 POOL = [
-    *(HOUR, DEVICE, TASTE, PRICE, GENRE, TOPIC),
+    *(HOUR, DEVICE, TASTE, PRICE, GENRE, TOPIC, MOOD, {**MOOD, "name": "style", "of": "item"}),
     {"type": "numeric", "name": "age"},
     crossed("hour", "device"),
     crossed("genre", "price"),
     crossed("device", "genre"),
     crossed("topic", "taste"),
+    crossed("mood", "style"),
     {"type": "quadratic", "names": ["hour", "age"]},
 ]
 
@@ -52,5 +54,6 @@ def random_rows(made, seed, n=4):
         row = {name: float(rng.normal(5, 4)) for name in ("hour", "age", "price")}
         row |= {name: str(rng.choice(known)) for name, known in words.items()}
         row |= {name: {"1": float(rng.random())} for name in ("taste", "topic")}
+        row |= {name: {"v:a": 1, "1": float(rng.normal())} for name in ("mood", "style")}
         rows.append(row)
     return made.encode(rows), made.encode_items(rows)

@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.engine.schemas import (
     DEVICE,
     GENRE,
     HOUR,
+    MOOD,
     PRICE,
     TASTE,
     TOPIC,
@@ -63,6 +65,16 @@ def test_wrong_values_are_refused_by_name(context):
         {"type": "clusters", "name": "a", "count": 1.5},
         {"type": "clusters", "name": "a", "count": MAX_COLUMNS + 1},
         {"type": "clusters", "name": "a", "count": MAX_COLUMNS},  # and the intercept
+        {"type": "vector", "name": "a", "count": 2},
+        {"type": "vector", "name": "a", "count": 2, "version": ""},
+        {"type": "vector", "name": "a", "count": 2, "version": "../b"},
+        {"type": "vector", "name": "a", "count": 2, "version": ".b"},
+        {"type": "vector", "name": "a", "count": 2, "version": "b" * 65},
+        {"type": "vector", "name": "a/b", "count": 2, "version": "b"},
+        {"type": "vector", "name": "a", "count": 0, "version": "b"},
+        {"type": "vector", "name": "a", "count": 1000, "version": "b"},
+        {"type": "vector", "name": "a", "count": 2, "version": "b", "scale": 0},
+        {"type": "vector", "name": "a", "count": 2, "version": "b", "clip": math.inf},
         {"type": "interaction", "left": "a"},
         {"type": "interaction", "left": "a", "right": "b"},
         {"type": "quadratic", "names": ["a"]},
@@ -169,6 +181,71 @@ def test_what_is_no_weight_of_a_cluster_is_refused(value):
         schema(TASTE).encode([{"taste": value}])
 
 
+@pytest.mark.parametrize(
+    ("value", "row"),
+    [
+        (None, [0, 0]),
+        ({"v:a": 1, "0": 1, "1": -3.0}, [0.5, -1.5]),
+        ({"1": 0.5, "v:a": 1.0}, [0, 0.25]),
+        ({"v:a": 1}, [0, 0]),
+        ({"v:a": 1, "0": 1e6, "1": -1e6}, [5, -5]),
+        ({"v:b": 1, "0": 1, "1": 1}, [0, 0]),
+        ({"v:b": 1, "0": 1, "500": 1}, [0, 0]),  # that version had more places
+        ({"v:": 1, "0": 1}, [0, 0]),
+    ],
+)
+def test_a_vector_is_read_under_its_own_version_alone(value, row):
+    made = schema(MOOD)
+    assert made.columns == ("intercept", "mood#0", "mood#1")
+    assert made.encode([{"mood": value}])[0].tolist() == [1, *row]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"0": 1.0},
+        {"v:a": 1, "v:b": 1, "0": 1.0},
+        {"v:a": 2, "0": 1.0},
+        {"v:a": None},
+        {"v:a": "1"},
+        {"v:a": 1, "2": 1.0},
+        {"v:a": 1, "00": 1.0},
+        {"v:a": 1, "x": 1.0},
+        {"v:a": 1, "0": math.nan},
+        {"v:a": 1, "0": 2e6},
+        {"v:a": 1, "0": "x"},
+        {"v:b": 1, "999": 1.0},
+        {"v:b": 1, "0": 2e6},
+        0.5,
+        7,
+        True,
+        "v:a",
+    ],
+)
+def test_what_is_no_vector_is_refused(value):
+    with pytest.raises(SchemaError, match="mood"):
+        schema(MOOD).encode([{"mood": value}])
+
+
+def test_a_vector_of_another_version_means_something_else():
+    kept = schema(MOOD).meanings("x")
+    again = schema(HOUR, {**MOOD, "count": 3}).meanings("x")
+    assert again[2:4] == kept[1:]
+    for change in (
+        {"version": "b"},
+        {"scale": 3},
+        {"clip": 1},
+        {"id": "household"},
+        {"of": "item"},
+        {"name": "other"},
+    ):
+        made = schema({**MOOD, **change})
+        assert not {*made.meanings("x")[1:], *made.meanings("z")} & set(kept)
+    default = schema({**MOOD, "id": "user_id"})
+    assert default.meanings("x") == kept
+
+
 def test_maps_are_for_clusters_alone():
     for feature in (HOUR, DEVICE):
         with pytest.raises(SchemaError, match=feature["name"]):
@@ -260,7 +337,9 @@ def test_places_find_each_feature_in_its_own_row(made):
         columns = made.columns if feature["of"] == "context" else made.item_columns
         found = [columns[place] for place in made.places(feature["name"])]
         assert found
-        assert all(name.partition("=")[0] == feature["name"] and "*" not in name for name in found)
+        assert all(
+            re.split("[=#]", name)[0] == feature["name"] and "*" not in name for name in found
+        )
 
 
 def test_quadratic_terms_of_the_item_are_refused():

@@ -55,7 +55,7 @@ def test_names_are_the_ones_promised():
     """Every model with every exploration whose probabilities can be stated."""
     anywhere = ("greedy", "epsilon", "softmax", "squarecb", "fastcb")
     promised = {"uniform"} | {f"{model}-{kind}" for model in MODELS for kind in anywhere}
-    spread = MODELS.keys() - {"river", "importance"}
+    spread = MODELS.keys() - {"river", "importance", "mf", "fm", "bpr"}
     promised |= {f"{model}-{kind}" for model in spread for kind in ("ucb", "top-m")}
     drawn = spread - {"bagged", "diagonal"}  # replicas, and spreads that may be infinite
     promised |= {f"{model}-thompson" for model in drawn}
@@ -101,6 +101,7 @@ def test_picks_that_are_no_slate_are_refused(picks):
         {"examination": np.array([1.0, 0.0, 1.0])},
         {"examination": np.array([1.0, np.nan, 1.0])},
         {"slot": np.array([0, -1, 1])},
+        {"slate": np.zeros(2, dtype=np.int64)},
     ],
 )
 def test_outcomes_that_do_not_fit_are_refused(damage):
@@ -114,6 +115,14 @@ def test_outcomes_that_do_not_fit_are_refused(damage):
     Outcomes(**fine)
     with pytest.raises(ShapeError):
         Outcomes(**(fine | damage))
+
+
+def test_slates_of_a_batch_are_told_apart_and_stay_so_in_a_part_of_it():
+    batch = outcomes(0, 6)
+    assert batch.slate.tolist() == list(range(6))
+    pairs = replace(batch, slate=np.arange(6) // 2)
+    assert pairs.take(slice(1, 4)).slate.tolist() == [0, 1, 1]
+    assert pairs.take(np.array([0, 4, 5])).slate.tolist() == [0, 2, 2]
 
 
 def test_rows_of_another_width_are_refused():

@@ -16,10 +16,21 @@ def parse_number(text):
 
 
 def hash_bytes(text):
+    return seeded(text, 0x2D358DCCAA6C78A5)
+
+
+def hash_id(salt, text):
+    """Key and check of an id; 0, 0 for an empty one."""
+    seeds = [hash_bytes(f"{what}\0{salt}".encode()) for what in ("key", "check")]
+    data = text.encode()
+    return (seeded(data, seeds[0]) or 1, seeded(data, seeds[1]) >> 32) if data else (0, 0)
+
+
+def seeded(text, seed):
     def fold(a, b):
         return (a * b & MASK) ^ (a * b >> 64)
 
-    state = 0x2D358DCCAA6C78A5 ^ (len(text) * 0x8BB84B93962EACC9 & MASK)
+    state = seed ^ (len(text) * 0x8BB84B93962EACC9 & MASK)
     whole = len(text) // 8 * 8
     for at in range(0, whole, 8):
         word = int.from_bytes(text[at : at + 8], "little")

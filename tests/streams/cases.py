@@ -89,6 +89,7 @@ def told(joined: Iterable[Joined]) -> list[Outcome]:
             assert (part.x == outcome.x).all()
             assert set(part.time_ms.tolist()) == {outcome.time_ms}
             assert set(part.last.tolist()) == {outcome.last}
+            assert (part.slate == each).all()
             found.append((int(each), outcome))
     return [outcome for _, outcome in sorted(found, key=lambda pair: pair[0])]
 

@@ -10,7 +10,7 @@ from engine.batches import Outcomes
 from engine.models.base import Axes, Model, Traits
 from engine.registry import make_policy
 from streams.align import align_state
-from tests.engine.schemas import DEVICE, HOUR, TOPIC, crossed, random_rows, schema, schemas
+from tests.engine.schemas import DEVICE, HOUR, MOOD, TOPIC, crossed, random_rows, schema, schemas
 
 AXES = ("x", "xx", "z", "zz", "h", "hh", "f", "ff")
 
@@ -53,6 +53,16 @@ class EveryAxis(Model):
 
     def believe(self, posterior, requests, schema):
         return self.belief(posterior, requests, mean=np.zeros(len(requests.rows)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountsIds(EveryAxis):
+    @property
+    def traits(self):
+        return Traits(family="mean", reads_ids=True)
+
+    def axes(self):
+        return Axes(items={"count": (), "x": ("x",)})
 
 
 def learned(made, seed):
@@ -114,6 +124,43 @@ def test_a_feature_that_moves_from_the_context_to_the_item_starts_at_zero():
         moved = align_state(learned(schema({**feature, "of": "item"}), 1)[0], before, state)
         assert np.count_nonzero(moved.take(["a"])["f"]) == 1  # the intercept
         assert not moved.take(["a"])["h"].any()
+
+
+def test_a_vector_of_another_version_starts_at_zero_and_all_else_stays():
+    cross = crossed("mood", "style")
+    item = {**MOOD, "name": "style", "of": "item"}
+    old = schema(HOUR, MOOD, item, DEVICE, cross)
+    before, state = learned(old, 3)
+    for moved, stays in (
+        ((HOUR, {**MOOD, "version": "b"}, item, DEVICE, cross), [1, 1, 0, 0, 1, 1, 1, 1, *[0] * 4]),
+        ((HOUR, MOOD, {**item, "version": "b"}, DEVICE, cross), [1, 1, 1, 1, 1, 1, 0, 0, *[0] * 4]),
+    ):
+        after, _ = learned(schema(*moved), 3)
+        aligned = align_state(after, before, state).take(["a"])["f"][0]
+        expected = state.take(["a"])["f"][0]
+        assert np.all(expected[[3, 7, 11]])  # what is sent of them, and its product
+        np.testing.assert_array_equal(aligned, np.where(stays, expected, 0.0))
+
+
+def test_an_id_keeps_its_meaning_and_one_of_another_name_or_source_does_not():
+    user = {"type": "id", "name": "user_id"}
+
+    def counted(*features):
+        made = replace(make_policy("uniform"), model=CountsIds(), schema=schema(*features))
+        state = made.init()
+        state.ensure_rows(["a"])
+        state.sums["x"] += np.arange(1.0, 1.0 + len(made.schema.columns))
+        return made, state
+
+    before, state = counted(HOUR, user)
+    for features, kept in (
+        ((user, HOUR), [1, 3, 4, 5, 2]),
+        ((HOUR, {**user, "name": "page"}), [1, 2, 0, 0, 0]),
+        ((HOUR, {**user, "of": "item"}), [1, 2]),
+        ((HOUR, {"type": "numeric", "name": "user_id#low"}), [1, 2, 0]),
+    ):
+        after, _ = counted(*features)
+        assert align_state(after, before, state).take(["a"])["x"].tolist() == [kept]
 
 
 def test_clusters_added_keep_what_was_learned_of_the_others_and_of_their_products():

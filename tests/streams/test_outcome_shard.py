@@ -1,6 +1,7 @@
 """Records of outcomes and the shard that learns them: what fits, and what does not."""
 
 import pytest
+from msgspec import structs
 
 from streams.config import EngineConfig, Forgetting, PolicyConfig
 from streams.errors import BadEventError
@@ -98,3 +99,20 @@ def test_what_is_no_record_of_outcomes_is_dead(value, reason):
 def test_marks_out_of_order_are_refused():
     with pytest.raises(BadEventError, match="marks of outcomes are not in order"):
         record_of(sent((2, 0)), sent((1, 0)))
+
+
+def test_slots_of_an_outcome_are_one_slate():
+    class Watched(OutcomeShard):
+        slates: tuple = ()
+
+        def _update(self, policy, outcomes):
+            self.slates += (outcomes.slate.tolist(),)
+            super()._update(policy, outcomes)
+
+    pair = structs.replace(
+        sent((1, 1)), slate=(SentSlot("a", 0, 1.0, 0.5), SentSlot("b", 1, 0.0, 0.5))
+    )
+    log, shard = MemoryLog(), Watched()
+    log.append(OUTCOMES, [("", encode_outcomes(record_of(sent((1, 0)), pair, sent((2, 0)))))])
+    shard.fold(log.poll(OUTCOMES, 0, 9))
+    assert shard.slates == ([0, 1, 1, 2],)

@@ -13,6 +13,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from numba.core.sigutils import normalize_signature
 
+from engine.embeddings.keys import hash_ids, keys_of
 from engine.kernels.hashing import hash_spans
 from engine.kernels.record_batch import walk_records
 from engine.kernels.scan_events import scan_events
@@ -41,15 +42,27 @@ RICH = (
     {"type": "interaction", "left": "price", "right": "brand"},
     {"type": "interaction", "left": "price", "right": "hour"},
 )
+NAMED = (
+    {"type": "numeric", "name": "hour"},
+    {"type": "id", "name": "user_id"},
+    {"type": "id", "name": "page"},
+    {"type": "id", "name": "author", "of": "item"},
+    {"type": "numeric", "name": "price", "of": "item"},
+    {"type": "vector", "name": "mood", "count": 12, "version": "2026", "scale": 1.3, "clip": 2},
+    {"type": "vector", "name": "style", "of": "item", "count": 3, "version": "a.b", "id": "brand"},
+    {"type": "interaction", "left": "price", "right": "style"},
+)
 CONFIG = EngineConfig(
     policies={
         "bare": PolicyConfig(spec="beta-thompson"),
         "plain": PolicyConfig(spec="linear-ucb", features=PLAIN),
         "rich": PolicyConfig(spec="linear-ucb", features=RICH),
+        "named": PolicyConfig(spec="uniform", features=NAMED),
     },
     recommenders={
         "home": RecommenderConfig(policy="plain", kinds={"click": 1.0, "buy": 5.0}),
         "shop": RecommenderConfig(policy="rich", kinds={"view": 0.1}),
+        "feed": RecommenderConfig(policy="named"),
         "a recommender of a long name": RecommenderConfig(policy="bare"),
     },
 )
@@ -86,10 +99,15 @@ def check(values, plan=PLAN):
 # ---- ordinary events -----------------------------------------------------------------------
 
 ids = st.text("abcdefghijklmnopqrstuvwxyz-0123456789", min_size=1, max_size=40)
+names = ids | st.text(st.characters(codec="utf-8", exclude_characters='\\"', min_codepoint=32))
 numbers = (
     st.floats(-1e6, 1e6) | st.integers(-1000, 1000) | st.floats(-1, 1).map(lambda x: round(x, 4))
 )
 shares = st.dictionaries(st.integers(0, 11).map(str), st.floats(-1e5, 1e5), max_size=5)
+vectors = st.tuples(
+    st.dictionaries(st.integers(0, 11).map(str), st.floats(-1e6, 1e6), max_size=12),
+    st.sampled_from(["v:2026", "v:2025", "v:a.b"]),
+).map(lambda drawn: {**drawn[0], drawn[1]: 1})
 contexts = st.fixed_dictionaries(
     {},
     optional={
@@ -99,10 +117,22 @@ contexts = st.fixed_dictionaries(
         "taste": shares | st.integers(0, 11) | st.integers(0, 11).map(str) | st.none(),
         "other": st.dictionaries(st.sampled_from("012"), st.floats(-1, 1)),
         "unknown": numbers | ids | st.none() | st.booleans() | shares,
+        "user_id": names | st.none(),
+        "page": names,
+        "mood": vectors | st.none(),
     },
 )
 item_features = st.fixed_dictionaries(
-    {}, optional={"price": numbers, "brand": st.sampled_from(["x", "", "y", "z"]), "size": ids}
+    {},
+    optional={
+        "price": numbers,
+        "brand": st.sampled_from(["x", "", "y", "z"]),
+        "size": ids,
+        "author": names,
+        "style": st.dictionaries(st.sampled_from("012"), st.floats(-9, 9)).map(
+            lambda numbers: {"v:a.b": 1, **numbers}
+        ),
+    },
 )
 shown = st.builds(
     ShownItem,
@@ -182,7 +212,7 @@ def test_order_of_members_and_white_space_do_not_matter(drawn, rng):
     plain = [msgspec.json.decode(encode_event(event)) for event in drawn]
     values = [
         rng.choice(["", " ", "\n"]).encode()
-        + json.dumps(turn(event), indent=rng.choice([None, 1])).encode()
+        + json.dumps(turn(event), indent=rng.choice([None, 1]), ensure_ascii=False).encode()
         + rng.choice(["", " \t\r\n"]).encode()
         for event in plain
     ]
@@ -193,6 +223,7 @@ def test_order_of_members_and_white_space_do_not_matter(drawn, rng):
 
 SHOWN = {"item_id": "a", "propensity": 0.5, "method": "exact"}
 SEEN = {"type": "impression", "ts": 1, "request_id": "r", "recommender": "shop", "slate": [SHOWN]}
+FED = {**SEEN, "recommender": "feed"}
 CLICK = {"type": "feedback", "ts": 1, "event_id": "e", "request_id": "r", "item_id": "a"}
 CLICK |= {"kind": "click"}
 ACTIVE = {"type": "activation", "ts": 1, "request_id": "r"}
@@ -216,6 +247,10 @@ ODD = [
         "x" * 257,
     ),
     *("x" * 1025, [], {}, [1], ["a"], [""], {"a": 1}, {"": 1}, {"1": 1}, {"01": 1}, {"12": 1}),
+    *({"v:2026": 1}, {"v:2026": 1, "1": 0.5}, {"1": 2.5, "v:2026": 1.0}, {"v:2026": 2, "1": 0.5}),
+    *({"v:2026": True}, {"v:2026": 1, "v:b": 1, "1": 2}, {"v:b": 1, "1": 0.5}, {"v:b": 1, "12": 1}),
+    *({"v:2026": 1, "1": 1e7}, {"v:2026": 1, "01": 1}, {"v:b": 1, "x": 1}, {"v:": 1, "1": 1}),
+    *({"v": 1}, {"v:20": 1, "2": 1}, {"v:" + "x" * 254: 1, "2": 1}, {"v:a.b": 1, "2": -0.0}),
     *({"1": True}, {"1": "x"}, {"1": 1e7}, {"1": 1e10}, {"1": -0.0}, {"1": {}}, {"x" * 257: 1}),
     *(2**53, 2**53 + 1, -(2**53), -(2**53) - 1, 10**17, 10**18, 2**62, 2**63, 10**30, -0.0),
     *(1e6, 1e7, 1e9, 1.1e9, 1e300, 1.1e300, 1e308, 5e-324, 1e-100, 1e-101, 999, 1000, 1.0, 0.0),
@@ -235,7 +270,8 @@ def test_every_field_may_be_anything():
         slots.append({key: value for key, value in SHOWN.items() if key != name})
         values += [{**SEEN, "slate": [slot, {**SHOWN, "item_id": "b"}]} for slot in slots]
     for recommender in (*CONFIG.recommenders, "nobody"):
-        for name in ("hour", "device", "taste", "price", "brand", "unknown", "", "x" * 257):
+        known = ("hour", "device", "taste", "price", "brand", "user_id", "author", "mood", "style")
+        for name in (*known, "unknown", "", "x" * 257):
             told = {**SEEN, "recommender": recommender}
             values += [{**told, "context": {name: odd}} for odd in ODD]
             values += [{**told, "slate": [{**SHOWN, "features": {name: odd}}]} for odd in ODD]
@@ -304,6 +340,33 @@ def test_texts_beyond_ascii_are_scanned_when_they_are_utf_8():
     assert check([records.value(0)], plan) == 0
 
 
+texts = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
+    ["", '"', "\\", "a/b", "\n", "\u2028", "é", "é", "😀", "\x7f", "x" * 1024, "x" * 1025]
+)
+
+
+@budget(max_examples=100, deadline=None, derandomize=True)
+@given(texts, texts, st.booleans())
+def test_ids_of_any_text_have_the_keys_that_schemas_give_them(user, author, plain):
+    shown = {**SHOWN, "features": {"author": author}}
+    event = {**SEEN, "recommender": "feed", "context": {"user_id": user}, "slate": [shown]}
+    value = json.dumps(event, ensure_ascii=plain).encode()
+    unsure = check([value])
+    clean = all(text.isprintable() and not set('"\\') & set(text) for text in (user, author))
+    if clean and (not plain or (user + author).isascii()) and len(user + author) < 1000:
+        assert unsure == 0
+    columns = decode_columns(PLAN, spans([value]))
+    if columns.errors:
+        assert max(len(user), len(author)) > 1024 or "\0" in user + author
+        return
+    row = columns.x[columns.x_start[0] :][: PLAN.x_width[3]]
+    keys, checks = hash_ids("user_id", [user])
+    schema = PLAN.schemas[3]
+    assert keys_of(row[None, :], schema.places("user_id")[0]) == (keys, checks)
+    row = columns.z[columns.z_start[0] :][: PLAN.z_width[3]]
+    assert keys_of(row[None, :], schema.places("author")[0]) == hash_ids("author", [author])
+
+
 def test_utf_8_is_checked_to_the_byte():
     edges = (
         b'\x00a\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xec\xed\xef\xf0\xf3\xf4\xf5\xff"'
@@ -369,6 +432,14 @@ TRICKY = [
     json.dumps(SEEN).encode()[:-1] + b',"context":{"unknown":1,"unknown":2}}',
     json.dumps(SEEN).encode()[:-1] + b',"context":{"taste":{"1":1,"1":2}}}',
     json.dumps(SEEN).encode()[:-1] + b',"context":{"taste":{"2":1},"other":{"2":2}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"v:2026":1,"1":1,"1":2}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"v:2026":1,"v:2026":1,"1":2}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"v:2026":1,"v:2025":1,"1":2}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"1":2,"v:\\u0032026":1}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"1":2,"v:2026":-1}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{ }}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"mood":{"v:2026":1,}}}',
+    json.dumps(FED).encode()[:-1] + b',"context":{"user_id":"a","user_id":"b"}}',
     json.dumps(SEEN).encode()[:-1] + b',"recommender":"home"}',
     json.dumps({"slate": [SHOWN], "recommender": "nobody"} | SEEN).encode(),
     json.dumps({**CLICK, "event_id": "ünïcode", "item_id": 'a"b\\c/d'}).encode(),

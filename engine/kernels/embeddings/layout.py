@@ -73,6 +73,7 @@ BETA1, BETA2 = 8, 9  # Adam's; FTRL's alpha is RATE, its beta BETA1 and its l1 B
 SCALE = 10  # standard deviation of initial values; the bias begins at 0
 THRESHOLD = 11  # times an id is met before it is admitted
 TTL = 12  # s; 0 never expires
+ACCUMULATOR, BIAS_ACCUMULATOR = 13, 14  # Adagrad's sums of squares begin here
 SETTINGS = 16
 
 MAX_HELD = 64

@@ -19,9 +19,11 @@ import numpy as np
 
 from engine.kernels.compile import inline_uncounted
 from engine.kernels.embeddings.layout import (
+    ACCUMULATOR,
     BETA1,
     BETA2,
     BIAS,
+    BIAS_ACCUMULATOR,
     BIAS_L2,
     BIAS_RATE,
     DIMENSION,
@@ -44,11 +46,19 @@ SGD, ROWWISE, ADAGRAD, FTRL, ADAM = range(5)
 def prepare1(t: Table, row: int, feature: int) -> None:
     """Writes: t. The state of a record that has taken no step, where that is not all zeros.
 
-    FTRL derives the vector from its state: here so that it is the initial vector.
+    Adagrad's sums begin where they are told to. FTRL derives the vector from its state: here so
+    that it is the initial vector.
     """
     s, v = t.settings[feature], t.floats[row]
-    if np.int64(s[OPTIMIZER]) == FTRL:
-        d = np.int64(s[DIMENSION])
+    d, kind = np.int64(s[DIMENSION]), np.int64(s[OPTIMIZER])
+    if kind == ROWWISE:
+        v[HEADER + d] = np.float32(s[ACCUMULATOR])
+        v[HEADER + d + 1] = np.float32(s[BIAS_ACCUMULATOR])
+    elif kind == ADAGRAD:
+        for j in range(d):
+            own = s[BIAS_ACCUMULATOR] if j < np.int64(s[BIAS]) else s[ACCUMULATOR]
+            v[HEADER + d + j] = np.float32(own)
+    elif kind == FTRL:
         for j in range(d):
             own = s[BIAS_RATE] if j < np.int64(s[BIAS]) else s[RATE]
             shrink = s[BIAS_L2] if j < np.int64(s[BIAS]) else s[L2]
