@@ -52,7 +52,6 @@ features = [
     # { type = "numeric", name = "hour", center = 12.0, scale = 6.0 },
     # { type = "categorical", name = "device", values = ["ios", "android", "web"] },
     # { type = "clusters", name = "taste", count = 100 },  # sent as {"17": 0.6, "3": 0.4}
-    # { type = "id", name = "user_id" },   # any text; for models with an embedding table alone
     # { type = "vector", name = "map", count = 16, version = "2026-11" },  # of the user's id
     # { type = "categorical", name = "genre", of = "item", values = ["pop", "jazz"] },
     # { type = "interaction", left = "device", right = "genre" },
@@ -64,6 +63,13 @@ features = [
 # detector = "adwin"
 # action = "reset"            # "decay" halves what was learned, halvings times
 # delta = 0.002
+
+# Models that keep a vector for every id (mf, fm, bpr) read ids, which are any text; the request's
+# user_id enters by itself. What they learned of users or items can be a vector of other policies:
+# slatestream freeze tastes user_id map
+# [policies.tastes]
+# spec = "mf-greedy"
+# features = [{ type = "id", name = "user_id" }]
 
 # A recommender: which policy serves it, and how feedback becomes the reward it learns.
 [recommenders.default]
