@@ -35,6 +35,7 @@ Keys = NDArray[np.uint64]
 Checks = NDArray[np.uint32]
 
 BUCKETS = 64  # of a new index
+SAMPLED_LINES = 1024  # of the sketch, for an estimate
 SEEDED = 0x1DE4  # makes the index's seed of the table's
 
 
@@ -44,7 +45,8 @@ class TableStatistics:
 
     ``readmitted`` is estimated, never too low for ids that left lately. ``collisions`` counts
     claims of a key whose id is another than that it was admitted for. ``clamped`` counts events
-    whose stamps were too far ahead.
+    whose stamps were too far ahead. ``false_admission`` estimates the chance that the sketch takes
+    an id never met for one met often enough, at the least threshold there is.
     """
 
     rows: int
@@ -56,6 +58,7 @@ class TableStatistics:
     readmitted: int
     collisions: int
     clamped: int
+    false_admission: float
     watermark: int  # s
     load: float  # of the index
     index_bytes: int
@@ -78,8 +81,13 @@ class EmbeddingTable:
     def __init__(self, config: TableConfig) -> None:
         self.config = config
         self.number_saved = 0
-        self.table = self._empty()
-        begin_rows(*self.table, len(config.features))
+        self.table = self._begun()
+
+    def _begun(self) -> Table:
+        t = self._empty()
+        begin_rows(*t, len(self.config.features))
+        _unlist(t)  # whoever has the settings has these
+        return t
 
     def _empty(self) -> Table:
         config = self.config
@@ -110,18 +118,18 @@ class EmbeddingTable:
 
     def clear(self) -> None:
         """Forget every id. Writes: this table."""
-        before, empty = self.table, self._empty()
-        begin_rows(*empty, len(self.config.features))
-        self.table, self.number_saved = empty, 0
+        before = self.table
+        self.table, self.number_saved = self._begun(), 0
         before.head[at.LEFT] = 1
 
     def mark_saved(self) -> None:
         """Note that all changes are kept somewhere: the next save of changes begins here."""
-        t, head = self.table, self.table.head
-        self.number_saved += bool(head[at.CHANGED_ROWS])
-        t.row_marks[t.rows[: head[at.CHANGED_ROWS]]] = 0
-        t.line_marks[t.lines[: head[at.CHANGED_LINES]]] = 0
-        head[at.CHANGED_ROWS] = head[at.CHANGED_LINES] = 0
+        self.follow(self.number_saved + bool(self.table.head[at.CHANGED_ROWS]))
+
+    def follow(self, number: int) -> None:
+        """Note that this table is what the save of a number told."""
+        self.number_saved = number
+        _unlist(self.table)
 
     def __len__(self) -> int:
         """Ids that have a vector of their own."""
@@ -227,6 +235,11 @@ class EmbeddingTable:
         keys, features = self._check(keys, features)
         if checks is None:
             checks = np.zeros(len(keys), dtype=np.uint32)
+        if len(seconds) and not (seconds.min() >= 0 and seconds.max() < 1 << 32):
+            raise ShapeError(
+                f"seconds are {seconds.min()} to {seconds.max()}; give seconds since the epoch, "
+                "from 0 to below 2^32"
+            )
         if seconds.shape != keys.shape or checks.shape != keys.shape:
             raise ShapeError(
                 f"seconds are {seconds.shape} and checks {checks.shape}; {len(keys)} keys need as "
@@ -267,11 +280,23 @@ class EmbeddingTable:
             readmitted=int(head[at.READMITTED]),
             collisions=int(head[at.COLLISIONS]),
             clamped=int(head[at.CLAMPED]),
+            false_admission=self._false_admission(),
             watermark=int(head[at.WATERMARK]),
             load=int(head[at.STORED]) / (4 * buckets),
             index_bytes=index,
             bytes=int(used + index + t.sketch.nbytes),
         )
+
+    def _false_admission(self) -> float:
+        # An id has four counters of a line; some lines stand for all.
+        thresholds = [each.threshold for each in self.config.features if each.threshold > 1]
+        if not thresholds:
+            return 0.0
+        lines = self.table.sketch.reshape(-1, 8)
+        some = lines[:: max(len(lines) // SAMPLED_LINES, 1)]
+        nibbles = (some[:, :, None] >> np.arange(0, 64, 4, dtype=np.uint64)) & np.uint64(15)
+        high = (nibbles >= min(thresholds) - 1).mean(axis=(1, 2))
+        return float((high**4).mean())
 
     def _check(self, keys: Keys, features: Ints | int) -> tuple[Keys, Ints]:
         keys = np.ascontiguousarray(keys, dtype=np.uint64)
@@ -292,7 +317,7 @@ class EmbeddingTable:
         Readers that still have the arrays of before find what they hold in their index, and are
         told to take the new ones where they miss.
         """
-        before, rows = self.table, self.live_rows()
+        before, rows = self.table, self._indexed_rows()
         keys, buckets = self.keys_of(rows), int(before.cells[0])
         if len(keys) > limit1(buckets) >> 1:
             buckets = min(1 << buckets.bit_length(), most_buckets(self.config.max_rows))
@@ -304,6 +329,13 @@ class EmbeddingTable:
             done = int(put_keys(head, cells, before.scratch, keys, rows))
         self.table = before._replace(head=head, cells=cells)
         before.head[at.LEFT] = 1
+
+    def _indexed_rows(self) -> Ints:
+        # By the index: in the midst of a load not all records are in it yet.
+        cells, zero = self.table.cells, int(self.table.head[at.ZERO_ROW])
+        buckets = cells[8 : 8 * (FIRST + int(cells[0]))].reshape(-1, 2, 4)
+        rows: Ints = buckets[:, 1][buckets[:, 0] != 0].astype(np.int64)
+        return np.append(rows, zero - 1) if zero else rows
 
     def _cells(self, buckets: int) -> Keys:
         words = 8 * (FIRST + most_buckets(self.config.max_rows))
@@ -323,6 +355,12 @@ class EmbeddingTable:
         high = words[rows, at.KEY_HIGH].astype(np.uint64)
         keys: Keys = (high << np.uint64(32)) | words[rows, at.KEY_LOW]
         return keys
+
+
+def _unlist(t: Table) -> None:
+    t.row_marks[t.rows[: t.head[at.CHANGED_ROWS]]] = 0
+    t.line_marks[t.lines[: t.head[at.CHANGED_LINES]]] = 0
+    t.head[at.CHANGED_ROWS] = t.head[at.CHANGED_LINES] = 0
 
 
 def most_buckets(rows: int) -> int:
