@@ -17,6 +17,7 @@ from benchmarks.workloads import (
     stream,
     sums,
     sync,
+    table,
 )
 
 __all__ = ["WORKLOADS"]
@@ -30,6 +31,7 @@ WORKLOADS = {
     ),
     "replay": Workload(about="decide and learn, event by event", contests=replay.contests),
     "edges": Workload(about="statistics of (cluster, item) edges", contests=edges.contests),
+    "table": Workload(about="vectors of 64-bit keys", contests=table.contests),
     "diagonal": Workload(
         about="decide and learn with a diagonal model", contests=diagonal.contests
     ),
