@@ -10,26 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.embeddings.config import TableConfig
-from engine.embeddings.memory import reserve
+from engine.embeddings.lookups import NEVER, Lookups, settled
+from engine.embeddings.memory import Room, reserve
 from engine.errors import ShapeError
 from engine.kernels.embeddings import layout as at
 from engine.kernels.embeddings.index import move_cells, put_keys
 from engine.kernels.embeddings.layout import MAX_HELD, STASH, Table
-from engine.kernels.embeddings.lookups import BUSY, OWN, lookup_keys
 from engine.kernels.embeddings.records import begin_rows
 from engine.kernels.embeddings.updates import erase_keys, update_keys
 from engine.kernels.random import mix
 
 __all__ = ["EmbeddingTable", "TableStatistics"]
 
-Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
+Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 Checks = NDArray[np.uint32]
@@ -62,7 +61,7 @@ class TableStatistics:
     bytes: int
 
 
-class EmbeddingTable:
+class EmbeddingTable(Lookups):
     """Vectors by 64-bit key. One writer; any number of threads may `lookup` beside it.
 
     Attributes
@@ -73,28 +72,33 @@ class EmbeddingTable:
         Its arrays, as kernels take them; another tuple after the index moved.
     number_saved
         How many saves of changes lead to what is marked as saved.
+    room
+        Where what readers need lies.
     """
 
     def __init__(self, config: TableConfig) -> None:
         self.config = config
         self.number_saved = 0
+        self.room = Room()
         self.table = self._empty()
         begin_rows(*self.table, len(config.features))
 
     def _empty(self) -> Table:
         config = self.config
         features, capacity = len(config.features), config.capacity
-        words = reserve((capacity, config.words), np.uint32)
+        self.room.begin()
+        words = self.room.reserve("words", (capacity, config.words), np.uint32)
         lines = config.sketch_bytes // 64
-        head = np.zeros(at.HEAD, dtype=np.int64)
+        head = self.room.reserve("head", (at.HEAD,), np.int64)
         head[at.CAPACITY], head[at.MAX_LIVE] = capacity, config.max_rows
         head[at.GRACE], head[at.TABLE_SEED] = config.grace, config.seed
         head[at.MAX_JUMP] = config.max_jump_seconds
         head[at.SEED] = mix(config.seed ^ SEEDED)
         head[at.FRESH] = head[at.HAND] = features
+        head[at.OLD_INDEX] = -1
         return Table(
             head=head,
-            cells=_cells(BUCKETS),
+            cells=self._cells(0, BUCKETS),
             old=np.zeros(0, dtype=np.uint64),
             words=words,
             floats=words.view(np.float32),
@@ -108,11 +112,26 @@ class EmbeddingTable:
             settings=np.stack([feature.to_row() for feature in config.features]),
         )
 
+    def move(self, room: Room) -> None:
+        """Take what readers need to another room, where it stays. Writes: this table."""
+        t, fresh = self.table, int(self.table.head[at.FRESH])
+        room.begin()
+        head = room.reserve("head", t.head.shape, np.int64)
+        words = room.reserve("words", t.words.shape, np.uint32)
+        cells = room.reserve(f"cells-{t.head[at.INDEX]}", t.cells.shape, np.uint64)
+        old = t.old
+        if len(old):
+            old = room.reserve(f"cells-{t.head[at.OLD_INDEX]}", old.shape, np.uint64)
+        words[:fresh], cells[:], old[:], head[:] = t.words[:fresh], t.cells, t.old, t.head
+        floats = words.view(np.float32)
+        self.room = room
+        self.table = t._replace(head=head, words=words, floats=floats, cells=cells, old=old)
+
     def clear(self) -> None:
         """Forget every id. Writes: this table."""
         layout = self.table.head[at.LAYOUT]
         self.table = self._empty()
-        self.table.head[at.LAYOUT] = layout + 1
+        self.table.head[at.LAYOUT] = (layout | 1) + 1
         begin_rows(*self.table, len(self.config.features))
         self.number_saved = 0
 
@@ -128,42 +147,11 @@ class EmbeddingTable:
         """Ids that have a vector of their own."""
         return int(self.table.head[at.LIVE])
 
-    @cached_property
-    def width(self) -> int:
-        """Numbers of the longest vector, its bias included."""
-        return max(feature.width for feature in self.config.features)
-
-    def number(self, name: str) -> int:
-        """Return the number of a feature; ``KeyError`` when the table has none of that name."""
-        return {feature.name: i for i, feature in enumerate(self.config.features)}[name]
-
-    def lookup(self, keys: Keys, features: Ints | int = 0) -> tuple[Floats, Flags]:
-        """Vectors of keys, the shared ones where they have none of their own.
-
-        Parameters
-        ----------
-        keys
-            uint64 ``(n,)``.
-        features
-            Number of each key's feature, int64 ``(n,)``, or of all.
-
-        Returns
-        -------
-        Vectors, float32 ``(n, width)``, zeros behind a shorter one, and whether each is the key's
-        own, ``(n,)``.
-        """
-        keys, features = self._check(keys, features)
-        out = np.zeros((len(keys), self.width), dtype=np.float32)
-        found = np.empty(len(keys), dtype=np.uint8)
+    def arrays(self) -> tuple[Table, int]:
+        """Return the table as it is now, and the number of its layout."""
         table = self.table
-        lookup_keys(*table, int(table.head[at.LAYOUT]), keys, features, out, found)
-        while np.any(found == BUSY):
-            again, table = np.flatnonzero(found == BUSY), self.table
-            part, told = np.zeros((len(again), self.width), dtype=np.float32), found[again]
-            chosen = (keys[again], features[again])
-            lookup_keys(*table, int(table.head[at.LAYOUT]), *chosen, part, told)
-            out[again], found[again] = part, told
-        return out, found == OWN
+        layout = settled(table.head)
+        return table, layout if self.table is table else NEVER
 
     def claim(
         self, keys: Keys, features: Ints | int, seconds: Ints, checks: Checks | None = None
@@ -216,7 +204,7 @@ class EmbeddingTable:
         *,
         stepping: bool,
     ) -> Ints:
-        keys, features = self._check(keys, features)
+        keys, features = self.check(keys, features)
         if checks is None:
             checks = np.zeros(len(keys), dtype=np.uint32)
         if seconds.shape != keys.shape or checks.shape != keys.shape:
@@ -266,27 +254,17 @@ class EmbeddingTable:
             bytes=int(size),
         )
 
-    def _check(self, keys: Keys, features: Ints | int) -> tuple[Keys, Ints]:
-        keys = np.ascontiguousarray(keys, dtype=np.uint64)
-        if isinstance(features, int):
-            features = np.full(len(keys), features, dtype=np.int64)
-        known = len(self.config.features)
-        if keys.ndim != 1 or features.shape != keys.shape:
-            raise ShapeError(f"keys are {keys.shape} and features {features.shape}; give (n,) each")
-        if len(features) and not (features.min() >= 0 and features.max() < known):
-            raise ShapeError(
-                f"features are {features.min()} to {features.max()}; the table has 0 to {known - 1}"
-            )
-        return keys, np.ascontiguousarray(features)
-
     def _carried(self) -> bool:
         """Whether an index that is being left is empty by now."""
         t = self.table
         return bool(len(t.old)) and t.head[at.OLD_HAND] >= len(t.old) >> 3
 
     def _leave(self) -> None:
+        head = self.table.head
+        head[at.LAYOUT] += 1
         self.table = self.table._replace(old=np.zeros(0, dtype=np.uint64))
-        self.table.head[at.LAYOUT] += 1
+        head[at.OLD_INDEX] = -1
+        head[at.LAYOUT] += 1
 
     def _make_room(self) -> None:
         """Begin to move to an index twice as large, or to one with another seed."""
@@ -299,12 +277,16 @@ class EmbeddingTable:
         if head[at.STORED] < MOST_LOAD * 4 * buckets:
             self._mix_anew(buckets)
             return
+        number = int(head[at.INDEX])
+        cells = self._cells(number + 1, 2 * buckets)
+        head[at.LAYOUT] += 1
         stash = np.array(t.cells[8 * buckets :])
         t.cells[8 * buckets :] = 0
         head[at.STASHED] = head[at.OLD_HAND] = 0
-        self.table = t._replace(cells=_cells(2 * buckets), old=t.cells)
-        head[at.LAYOUT] += 1
+        head[at.OLD_INDEX], head[at.INDEX] = number, number + 1
+        self.table = t._replace(cells=cells, old=t.cells)
         self._put_stash(stash)
+        head[at.LAYOUT] += 1
 
     def _put_stash(self, stash: Keys) -> None:
         t = self.table
@@ -320,10 +302,12 @@ class EmbeddingTable:
         rows = self.live_rows()
         keys = self.keys_of(rows)
         done = -1
+        head[at.LAYOUT] += 1
         while done < len(keys):
             head[at.SEED] = mix(int(head[at.SEED]))
             head[at.STASHED] = head[at.STORED] = head[at.ZERO_ROW] = 0
-            cells = _cells(buckets)
+            head[at.INDEX] += 1
+            cells = self._cells(int(head[at.INDEX]), buckets)
             done = put_keys(head, cells, self.table.scratch, keys, rows)
         self.table = self.table._replace(cells=cells)
         head[at.LAYOUT] += 1
@@ -341,7 +325,6 @@ class EmbeddingTable:
         keys: Keys = (high << np.uint64(32)) | words[rows, at.KEY_LOW]
         return keys
 
-
-def _cells(buckets: int) -> Keys:
-    cells: Keys = reserve((8 * (buckets + STASH),), np.uint64)
-    return cells
+    def _cells(self, number: int, buckets: int) -> Keys:
+        cells: Keys = self.room.reserve(f"cells-{number}", (8 * (buckets + STASH),), np.uint64)
+        return cells

@@ -59,8 +59,10 @@ CAPACITY = 34  # records there is room for
 MAX_LIVE = 35
 GRACE = 36  # freed records that wait before one is used again
 TABLE_SEED = 37  # of initial values, samples and the sketch
-LAYOUT = 38  # grows whenever the index moves to other memory
+LAYOUT = 38  # odd while the index moves to other memory, and then another
 MAX_JUMP = 39  # s, how far one event may move the watermark
+INDEX = 40  # number of the index's memory
+OLD_INDEX = 41  # of the one that is being left, -1 when none is
 HEAD = 64
 
 # Of `Table.settings`, a row a feature.
