@@ -29,6 +29,7 @@ from engine.models.base import Model
 from engine.models.columnwise import ColumnwiseLinear
 from engine.models.conjugate import BetaBernoulli, GammaPoisson
 from engine.models.diagonal import DiagonalLinear
+from engine.models.factors import FactorizationMachine, MatrixFactorization
 from engine.models.fourier import Fourier
 from engine.models.groupwise import GroupwiseLinear
 from engine.models.hybrid import HybridLinear
@@ -61,6 +62,8 @@ MODELS: dict[str, type[Model]] = {
     "diagonal": DiagonalLinear,
     "columnwise": ColumnwiseLinear,
     "importance": ImportanceWeighted,
+    "mf": MatrixFactorization,
+    "fm": FactorizationMachine,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,

@@ -27,9 +27,7 @@ MOST_FIELDS = MAX_HELD // 2
 WEIGHT, MEAN, SQUARES, LEAST, MOST, EVENTS = range(TOTALS)
 
 
-def factor_config(
-    fields: Sequence[str], vector: VectorConfig, **settings: Any
-) -> TableConfig:
+def factor_config(fields: Sequence[str], vector: VectorConfig, **settings: Any) -> TableConfig:
     """Make the settings of a table that holds every field's ids with like vectors and biases."""
     if not 1 <= len(fields) <= MOST_FIELDS:
         raise ConfigError(f"fields are {list(fields)}; give 1 to {MOST_FIELDS} of them")
@@ -40,6 +38,7 @@ def factor_config(
 def learn_events(
     table: EmbeddingTable,
     totals: Floats,
+    *,
     features: Ints,
     values: Floats,
     keys: Keys,
@@ -176,16 +175,24 @@ class FactorTable:
         weight = np.ones(n) if weight is None else weight
         checks = np.zeros((n, fields), dtype=np.uint32) if checks is None else checks
         shapes = [a.shape for a in (keys, checks, target, weight, seconds)]
-        if shapes != [(n, fields)] * 2 + [(n,)] * 3:
+        if shapes != [(n, fields)] * 2 + [(n,)] * 3 or keys.dtype != np.uint64:
             raise ShapeError(
                 f"keys, checks, target, weight and seconds are {shapes}; give ({n}, {fields}) "
-                f"twice, ({n},) thrice"
+                f"twice, ({n},) thrice, and keys of uint64"
             )
         if not (np.isfinite(target).all() and np.all((weight > 0) & np.isfinite(weight))):
             raise ShapeError("target is not finite, or weight not above 0")
-        given = (keys, checks, target.astype(float), weight.astype(float), seconds)
         return learn_events(
-            self.table, self.totals, self.features, self.values, *given, self.loss
+            self.table,
+            self.totals,
+            features=self.features,
+            values=self.values,
+            keys=keys,
+            checks=checks,
+            target=target.astype(np.float64),
+            weight=weight.astype(np.float64),
+            seconds=seconds,
+            loss=self.loss,
         )
 
     def predict(self, keys: Keys) -> Floats:

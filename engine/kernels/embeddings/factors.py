@@ -83,7 +83,7 @@ def predicted1(totals: Doubles, loss: int, s: float) -> float:
     if totals[EVENTS] == 0.0:
         return 0.0
     value = totals[MEAN] + spread1(totals) * s
-    return min(max(value, totals[LEAST]), totals[MOST])
+    return float(min(max(value, totals[LEAST]), totals[MOST]))
 
 
 @inline_uncounted
@@ -127,7 +127,7 @@ def claim_fields1(
     for f in range(fields):
         rows[f] = -1
         if keys[i, f] != np.uint64(0):
-            rows[f] = claim1(t, keys[i, f], np.int64(checks[i, f]), features[f])
+            rows[f] = claim1(t, keys[i, f], int(checks[i, f]), features[f])
             present += 1
     return present
 
@@ -135,7 +135,7 @@ def claim_fields1(
 @inline_uncounted
 def score1(t: Table, rows: Ints, values: Doubles, sums: Floats) -> float:
     """Writes: sums ``(d,)``, Σ x_f v_f. Score of an event whose fields have these records."""
-    d, width = np.int64(t.settings[0, DIMENSION]) - 1, t.floats.shape[1]
+    d, width = int(t.settings[0, DIMENSION]) - 1, t.floats.shape[1]
     flat = t.floats.reshape(t.floats.size)
     for j in range(d):
         sums[j] = np.float32(0.0)
@@ -157,7 +157,7 @@ def step_fields1(
     t: Table, rows: Ints, features: Ints, values: Doubles, sums: Floats, g: float, gradient: Floats
 ) -> None:
     """Writes: t, gradient. Moves every field's vector: g is the loss's derivative by the score."""
-    d, width = np.int64(t.settings[0, DIMENSION]) - 1, t.floats.shape[1]
+    d, width = int(t.settings[0, DIMENSION]) - 1, t.floats.shape[1]
     flat = t.floats.reshape(t.floats.size)
     for f in range(len(rows)):
         if rows[f] >= 0:
@@ -205,15 +205,13 @@ def learn_two1(
 ) -> float:  # fmt: skip
     """Writes: t, totals. Learns an event of two fields by row-wise Adagrad; what was predicted."""
     flat, width = t.floats.reshape(t.floats.size), t.floats.shape[1]
-    d = np.int64(t.settings[0, DIMENSION]) - 1
+    d = int(t.settings[0, DIMENSION]) - 1
     a = np.uint64(rows[0] * width + HEADER + 1)
     b = np.uint64(rows[1] * width + HEADER + 1)
     xa, xb = np.float32(values[0]), np.float32(values[1])
     both = inner1(flat, a, flat, b, d)
     own_a, own_b = inner1(flat, a, flat, a, d), inner1(flat, b, flat, b, d)
-    s = np.float64(
-        xa * flat[a - np.uint64(1)] + xb * flat[b - np.uint64(1)] + xa * xb * both
-    )
+    s = np.float64(xa * flat[a - np.uint64(1)] + xb * flat[b - np.uint64(1)] + xa * xb * both)
     predicted = predicted1(totals, loss, s)
     g = np.float32(slope1(totals, loss, predicted, y, w))
     c, one = g * xa * xb, np.float32(1.0)
@@ -287,7 +285,7 @@ def learn_factors(
         head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
         settings,
     )  # fmt: skip
-    n, fields = keys.shape
+    n, fields = len(keys), len(features)
     two = fields == 2
     for f in range(fields):
         two &= np.int64(settings[features[f], OPTIMIZER]) == ROWWISE

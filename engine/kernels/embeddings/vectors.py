@@ -54,10 +54,20 @@ def cross1(
     j = np.uint64(0)
     while j < whole:
         p, q = a + j, b + j
-        x0, x1, x2, x3 = flat[p], flat[p + np.uint64(1)], flat[p + np.uint64(2)], flat[p + np.uint64(3)]
+        x0, x1, x2, x3 = (
+            flat[p],
+            flat[p + np.uint64(1)],
+            flat[p + np.uint64(2)],
+            flat[p + np.uint64(3)],
+        )
         x4, x5 = flat[p + np.uint64(4)], flat[p + np.uint64(5)]
         x6, x7 = flat[p + np.uint64(6)], flat[p + np.uint64(7)]
-        y0, y1, y2, y3 = flat[q], flat[q + np.uint64(1)], flat[q + np.uint64(2)], flat[q + np.uint64(3)]
+        y0, y1, y2, y3 = (
+            flat[q],
+            flat[q + np.uint64(1)],
+            flat[q + np.uint64(2)],
+            flat[q + np.uint64(3)],
+        )
         y4, y5 = flat[q + np.uint64(4)], flat[q + np.uint64(5)]
         y6, y7 = flat[q + np.uint64(6)], flat[q + np.uint64(7)]
         flat[p] = keep * x0 - a_of_b * y0
