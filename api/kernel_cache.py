@@ -47,6 +47,7 @@ def cache_key() -> str:
     features = llvmlite.binding.get_host_cpu_features()
     cpu = f"{llvmlite.binding.get_host_cpu_name()} {sorted(k for k, on in features.items() if on)}"
     digest = hashlib.sha256(cpu.encode())
+    digest.update(os.environ.get("SLATESTREAM_PLAIN", "").encode())  # see engine.kernels.memory
     for source in sorted(Path(engine.__file__).parent.rglob("kernels/**/*.py")):
         digest.update(source.read_bytes())
     versions = [importlib.metadata.version(name) for name in ("slatestream", "numba")]

@@ -1,8 +1,8 @@
 """Embedding tables in files: one process writes a table where others read it, record by record.
 
 A table that is served lies in a folder of its own, a *generation*, under ``<dir>/tables``: its
-head, its records, and its index, which moves to another file when it grows. They are sparse, and
-mapped shared: what the publisher writes of a commit, servers read at once, with no copy and no
+head, its records and its index, which moves to another file when it is mixed anew. They are sparse,
+and mapped shared: what the publisher writes of a commit, servers read at once, with no copy and no
 file written anew. Views name the generation they read. What they find in it is as new as they are,
 or newer. A table that begins afresh begins another generation, and one that no view names any more
 is removed; whoever has mapped it keeps its memory.
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from engine.embeddings.config import TableConfig
-from engine.embeddings.lookups import NEVER, Lookups, settled
+from engine.embeddings.lookups import Lookups
 from engine.embeddings.memory import Room
 from engine.embeddings.table import EmbeddingTable
 from engine.kernels.embeddings import layout as at
@@ -33,9 +33,9 @@ __all__ = ["FileRoom", "TableFolder", "TableReader"]
 
 TABLES = "tables"
 SPARE_BYTES = 1 << 26  # left free on the disk: a write to a full one ends the process
-RETRIES = 100
+RETRIES = 20
+PATIENCE = 0.05  # s, many times what a writer takes over a record
 PAGES = 4  # bytes of files that a byte told takes at most, in the long run: index, ends of pages
-NOTHING: Any = np.zeros(0, dtype=np.uint64)
 
 
 class FileRoom(Room):
@@ -139,16 +139,18 @@ class TableReader(Lookups):
 
     def __init__(self, folder: Path, generation: str, config: TableConfig) -> None:
         self.config = config
+        self.patience = PATIENCE
         self._where = folder / TABLES / generation
-        self._head = self._map("head", (HEAD,), np.int64)
         words = self._map("words", (-1, config.words), np.uint32)
+        self._number = min(self._numbers(), default=0)
+        head, cells = self._map_index(self._number)
         self._table = Table(
-            head=self._head,
-            cells=NOTHING,
-            old=NOTHING,
+            head=head,
+            cells=cells,
+            before=np.zeros(0, dtype=np.uint64),
             words=words,
             floats=words.view(np.float32),
-            sketch=NOTHING,
+            sketch=np.zeros(0, dtype=np.uint64),
             row_marks=np.zeros(0, dtype=np.uint8),
             rows=np.zeros(0, dtype=np.int64),
             line_marks=np.zeros(0, dtype=np.uint8),
@@ -157,37 +159,37 @@ class TableReader(Lookups):
             scratch=np.zeros(0, dtype=np.int64),
             settings=np.stack([feature.to_row() for feature in config.features]),
         )
-        self._layout = NEVER
-        self._map_index()
 
-    def arrays(self) -> tuple[Table, int]:
-        """Return the table as it is now, and the number of its layout."""
-        if self._layout != int(self._head[at.LAYOUT]):
-            self._map_index()
-        return self._table, self._layout
+    def arrays(self) -> Table:
+        """Return the table as it is now."""
+        while self._table.head[at.LEFT]:
+            self._follow()
+        return self._table
 
-    def _map_index(self) -> None:
-        """Map the index anew. While it is moving the one mapped before stays, if there was one.
-
-        It moves many times within one call only when the table is filled from nothing.
-        """
+    def _follow(self) -> None:
+        """Map an index that was made later; without one, the table stays as it was left."""
         for _ in range(RETRIES):
-            layout = settled(self._head)
-            number, left = int(self._head[at.INDEX]), int(self._head[at.OLD_INDEX])
-            try:
-                cells = self._map(f"cells-{number}", (-1,), np.uint64)
-                old = NOTHING if left < 0 else self._map(f"cells-{left}", (-1,), np.uint64)
-            except FileNotFoundError:
-                continue
-            self._table = self._table._replace(cells=cells, old=old)
-            if layout == int(self._head[at.LAYOUT]):
+            later = [number for number in self._numbers() if number > self._number]
+            if not later:
                 break
-            layout = NEVER
-        else:
-            if not len(self._table.cells):
-                raise FileNotFoundError(f"table {self._where} was removed")
-            layout = NEVER
-        self._layout = layout
+            try:
+                head, cells = self._map_index(min(later))
+            except FileNotFoundError:
+                continue  # another was made meanwhile
+            self._number = min(later)
+            self._table = self._table._replace(head=head, cells=cells)
+            return
+        alone = self._table.head.copy()
+        alone[at.LEFT] = 0
+        self._table = self._table._replace(head=alone)
+
+    def _numbers(self) -> list[int]:
+        """Numbers of the indexes that are there: the first is whole, and tells if it was left."""
+        return sorted(int(path.name.partition("-")[2]) for path in self._where.glob("head-*"))
+
+    def _map_index(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        head = self._map(f"head-{number}", (HEAD,), np.int64)
+        return head, self._map(f"cells-{number}", (-1,), np.uint64)
 
     def _map(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         with (self._where / name).open("rb") as file:

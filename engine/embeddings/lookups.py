@@ -11,19 +11,15 @@ from numpy.typing import NDArray
 
 from engine.embeddings.config import TableConfig
 from engine.errors import ShapeError
-from engine.kernels.embeddings import layout as at
 from engine.kernels.embeddings.layout import Table
-from engine.kernels.embeddings.lookups import BUSY, OWN, lookup_keys
+from engine.kernels.embeddings.lookups import BATCH, BUSY, OWN, lookup_keys
 
-__all__ = ["NEVER", "Lookups", "settled"]
+__all__ = ["Lookups"]
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
-
-PATIENCE = 0.05  # s, many times what a writer takes over a record, or an index that moves
-NEVER = -1  # no layout has this number: what is not found is asked for again
 
 
 class Lookups(ABC):
@@ -37,9 +33,13 @@ class Lookups(ABC):
 
     config: TableConfig
 
+    patience: float | None = (
+        None  # s to wait for what is being written; None for as long as it takes
+    )
+
     @abstractmethod
-    def arrays(self) -> tuple[Table, int]:
-        """Return the table as it is now, and the number of its layout."""
+    def arrays(self) -> Table:
+        """Return the table as it is now."""
 
     @cached_property
     def width(self) -> int:
@@ -50,10 +50,12 @@ class Lookups(ABC):
         """Return the number of a feature; ``KeyError`` when the table has none of that name."""
         return {feature.name: i for i, feature in enumerate(self.config.features)}[name]
 
-    def lookup(self, keys: Keys, features: Ints | int = 0) -> tuple[Floats, Flags]:
+    def lookup(
+        self, keys: Keys, features: Ints | int = 0, *, out: Floats | None = None
+    ) -> tuple[Floats, Flags]:
         """Vectors of keys, the shared ones where they have none of their own.
 
-        A key that its writer does not come to an end with, because it died, reads as zeros.
+        Where a writer in another process died within a record, zeros stand for it.
 
         Parameters
         ----------
@@ -61,6 +63,8 @@ class Lookups(ABC):
             uint64 ``(n,)``.
         features
             Number of each key's feature, int64 ``(n,)``, or of all.
+        out
+            Where vectors are written, float32 ``(n, width)``: memory used again costs less.
 
         Returns
         -------
@@ -68,30 +72,28 @@ class Lookups(ABC):
         own, ``(n,)``.
         """
         keys, features = self.check(keys, features)
-        out = np.zeros((len(keys), self.width), dtype=np.float32)
-        found = np.empty(len(keys), dtype=np.uint8)
-        table, layout = self.arrays()
-        lookup_keys(*table, layout, keys, features, out, found)
-        if np.any(found == BUSY):
-            self._ask_again(keys, features, out, found)
+        if out is None:
+            out = np.empty((len(keys), self.width), dtype=np.float32)
+        elif (
+            out.shape != (len(keys), self.width)
+            or out.dtype != np.float32
+            or not (out.flags.c_contiguous and out.flags.writeable)
+        ):
+            raise ShapeError(
+                f"out is {out.dtype} {out.shape}; {len(keys)} keys need contiguous float32 "
+                f"({len(keys)}, {self.width}) that can be written"
+            )
+        found = np.full(len(keys), BUSY, dtype=np.uint8)
+        places, mixes = np.empty(BATCH, dtype=np.int64), np.empty(BATCH, dtype=np.uint64)
+        late = None
+        while lookup_keys(*self.arrays(), keys, features, out, found, places, mixes):
+            if self.patience is None:
+                continue
+            late = late or time.monotonic() + self.patience
+            if time.monotonic() > late:
+                out[found == BUSY] = 0.0
+                break
         return out, found == OWN
-
-    def _ask_again(self, keys: Keys, features: Ints, out: Floats, found: NDArray[np.uint8]) -> None:
-        """Writes: out, found. Reads what was being written until it is whole."""
-        deadline = time.monotonic() + PATIENCE
-        again = np.flatnonzero(found == BUSY)
-        while len(again):
-            part = np.zeros((len(again), self.width), dtype=np.float32)
-            told, late = found[again], time.monotonic() > deadline
-            table, layout = self.arrays()
-            if late:
-                layout = int(table.head[at.LAYOUT])  # what is not found by now is not there
-            lookup_keys(*table, layout, keys[again], features[again], part, told)
-            part[told == BUSY] = 0.0
-            out[again], found[again] = part, told
-            if late:
-                return
-            again = again[told == BUSY]
 
     def check(self, keys: Keys, features: Ints | int) -> tuple[Keys, Ints]:
         """Bring what is asked for to the types kernels take; ``ShapeError`` when it cannot be."""
@@ -106,9 +108,3 @@ class Lookups(ABC):
                 f"features are {features.min()} to {features.max()}; the table has 0 to {known - 1}"
             )
         return keys, np.ascontiguousarray(features)
-
-
-def settled(head: Ints) -> int:
-    """Number of a layout, `NEVER` while it is changing."""
-    layout = int(head[at.LAYOUT])
-    return NEVER if layout & 1 else layout

@@ -18,8 +18,11 @@ __all__ = ["Room", "reserve"]
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
-def reserve(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+def reserve(shape: tuple[int, ...], dtype: DTypeLike, *, scattered: bool = False) -> NDArray[Any]:
     """Return zeros that begin at a page, and so at a cache line.
+
+    ``scattered`` memory is read here and there: it takes huge pages, which are found faster. A page
+    is zeroed when first written, though, so what is filled in order takes small ones.
 
     Raises
     ------
@@ -34,7 +37,7 @@ def reserve(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         raise ConfigError(
             f"{size} bytes of memory cannot be had for a table ({error}); give a smaller max_rows"
         ) from error
-    if size >= mmap.PAGESIZE << 9 and hasattr(mmap, "MADV_HUGEPAGE"):
+    if scattered and size >= mmap.PAGESIZE << 9 and hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, dtype=dtype, count=int(np.prod(shape))).reshape(shape)
 
@@ -52,4 +55,4 @@ class Room:
         dtype: DTypeLike,
     ) -> NDArray[Any]:
         """Return zeros. Names are given once a table: of numbered ones the two last are in use."""
-        return reserve(shape, dtype)
+        return reserve(shape, dtype, scattered=True)

@@ -15,27 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.embeddings.config import TableConfig
-from engine.embeddings.lookups import NEVER, Lookups, settled
+from engine.embeddings.lookups import Lookups
 from engine.embeddings.memory import Room, reserve
 from engine.errors import ShapeError
 from engine.kernels.embeddings import layout as at
-from engine.kernels.embeddings.index import move_cells, put_keys
-from engine.kernels.embeddings.layout import MAX_HELD, STASH, Table
+from engine.kernels.embeddings.index import FIRST, limit1, put_keys
+from engine.kernels.embeddings.layout import MAX_HELD, Table
 from engine.kernels.embeddings.records import begin_rows
 from engine.kernels.embeddings.updates import erase_keys, update_keys
 from engine.kernels.random import mix
 
 __all__ = ["EmbeddingTable", "TableStatistics"]
 
-Flags = NDArray[np.bool_]
 Floats = NDArray[np.float32]
+Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 Checks = NDArray[np.uint32]
 
 BUCKETS = 64  # of a new index
 SEEDED = 0x1DE4  # makes the index's seed of the table's
-MOST_LOAD = 0.25  # under which an index that is short of room has bad luck, or an enemy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +57,7 @@ class TableStatistics:
     clamped: int
     watermark: int  # s
     load: float  # of the index
+    index_bytes: int
     bytes: int
 
 
@@ -86,23 +86,23 @@ class EmbeddingTable(Lookups):
     def _empty(self) -> Table:
         config = self.config
         features, capacity = len(config.features), config.capacity
+        size = 8 * (FIRST + most_buckets(config.max_rows))
         self.room.begin()
         words = self.room.reserve("words", (capacity, config.words), np.uint32)
         lines = config.sketch_bytes // 64
-        head = self.room.reserve("head", (at.HEAD,), np.int64)
+        head = self.room.reserve("head-0", (at.HEAD,), np.int64)
         head[at.CAPACITY], head[at.MAX_LIVE] = capacity, config.max_rows
         head[at.GRACE], head[at.TABLE_SEED] = config.grace, config.seed
         head[at.MAX_JUMP] = config.max_jump_seconds
         head[at.SEED] = mix(config.seed ^ SEEDED)
         head[at.FRESH] = head[at.HAND] = features
-        head[at.OLD_INDEX] = -1
         return Table(
             head=head,
-            cells=self._cells(0, BUCKETS),
-            old=np.zeros(0, dtype=np.uint64),
+            cells=begin_cells(self.room.reserve("cells-0", (size,), np.uint64), BUCKETS),
+            before=np.zeros(0, dtype=np.uint64),
             words=words,
             floats=words.view(np.float32),
-            sketch=reserve((lines * 8,), np.uint64),
+            sketch=reserve((lines * 8,), np.uint64, scattered=True),
             row_marks=reserve((capacity,), np.uint8),
             rows=reserve((capacity,), np.int64),
             line_marks=reserve((lines,), np.uint8),
@@ -114,26 +114,22 @@ class EmbeddingTable(Lookups):
 
     def move(self, room: Room) -> None:
         """Take what readers need to another room, where it stays. Writes: this table."""
-        t, fresh = self.table, int(self.table.head[at.FRESH])
+        t, fresh, number = self.table, int(self.table.head[at.FRESH]), self.table.head[at.NUMBER]
+        used = 8 * (FIRST + int(t.cells[0]))
         room.begin()
-        head = room.reserve("head", t.head.shape, np.int64)
         words = room.reserve("words", t.words.shape, np.uint32)
-        cells = room.reserve(f"cells-{t.head[at.INDEX]}", t.cells.shape, np.uint64)
-        old = t.old
-        if len(old):
-            old = room.reserve(f"cells-{t.head[at.OLD_INDEX]}", old.shape, np.uint64)
-        words[:fresh], cells[:], old[:], head[:] = t.words[:fresh], t.cells, t.old, t.head
-        floats = words.view(np.float32)
+        cells = room.reserve(f"cells-{number}", t.cells.shape, np.uint64)
+        head = room.reserve(f"head-{number}", t.head.shape, np.int64)
+        words[:fresh], cells[:used], head[:] = t.words[:fresh], t.cells[:used], t.head
         self.room = room
-        self.table = t._replace(head=head, words=words, floats=floats, cells=cells, old=old)
+        self.table = t._replace(head=head, cells=cells, words=words, floats=words.view(np.float32))
 
     def clear(self) -> None:
         """Forget every id. Writes: this table."""
-        layout = self.table.head[at.LAYOUT]
-        self.table = self._empty()
-        self.table.head[at.LAYOUT] = (layout | 1) + 1
-        begin_rows(*self.table, len(self.config.features))
-        self.number_saved = 0
+        before, empty = self.table, self._empty()
+        begin_rows(*empty, len(self.config.features))
+        self.table, self.number_saved = empty, 0
+        before.head[at.LEFT] = 1
 
     def mark_saved(self) -> None:
         """Note that all changes are kept somewhere: the next save of changes begins here."""
@@ -147,11 +143,9 @@ class EmbeddingTable(Lookups):
         """Ids that have a vector of their own."""
         return int(self.table.head[at.LIVE])
 
-    def arrays(self) -> tuple[Table, int]:
-        """Return the table as it is now, and the number of its layout."""
-        table = self.table
-        layout = settled(table.head)
-        return table, layout if self.table is table else NEVER
+    def arrays(self) -> Table:
+        """Return the table as it is now."""
+        return self.table
 
     def claim(
         self, keys: Keys, features: Ints | int, seconds: Ints, checks: Checks | None = None
@@ -218,16 +212,14 @@ class EmbeddingTable(Lookups):
         return claimed
 
     def run(self, kernel: Callable[[int], int], n: int) -> None:
-        """Call a kernel until all n events are done, with room made whenever it stops for that.
+        """Call a kernel until all n events are done; when it stops, the index is mixed anew.
 
         ``kernel(start)`` begins at an event and returns the first that is not done.
         """
         done = kernel(0)
         while done < n:
-            self._make_room()
+            self._mix_anew()
             done = kernel(done)
-        if self._carried():
-            self._leave()
 
     def erase(self, keys: Keys) -> int:
         """Remove keys; returns how many were there. Writes: this table."""
@@ -236,9 +228,9 @@ class EmbeddingTable(Lookups):
     def statistics(self) -> TableStatistics:
         """What became of ids so far."""
         t, head = self.table, self.table.head
-        cells = 4 * ((len(t.cells) >> 3) - STASH)
+        buckets = int(t.cells[0])
         used = head[at.FRESH] * t.words.itemsize * t.words.shape[1]
-        size = used + t.cells.nbytes + t.old.nbytes + t.sketch.nbytes
+        index = 64 * (buckets + FIRST)
         return TableStatistics(
             rows=int(head[at.LIVE]),
             admitted=int(head[at.ADMITTED]),
@@ -250,67 +242,34 @@ class EmbeddingTable(Lookups):
             collisions=int(head[at.COLLISIONS]),
             clamped=int(head[at.CLAMPED]),
             watermark=int(head[at.WATERMARK]),
-            load=int(head[at.STORED]) / cells,
-            bytes=int(size),
+            load=int(head[at.STORED]) / (4 * buckets),
+            index_bytes=index,
+            bytes=int(used + index + t.sketch.nbytes),
         )
 
-    def _carried(self) -> bool:
-        """Whether an index that is being left is empty by now."""
-        t = self.table
-        return bool(len(t.old)) and t.head[at.OLD_HAND] >= len(t.old) >> 3
+    def _mix_anew(self) -> None:
+        """Move to an index with another seed: that of now is a bad one for the keys there are.
 
-    def _leave(self) -> None:
-        head = self.table.head
-        head[at.LAYOUT] += 1
-        self.table = self.table._replace(old=np.zeros(0, dtype=np.uint64))
-        head[at.OLD_INDEX] = -1
-        head[at.LAYOUT] += 1
-
-    def _make_room(self) -> None:
-        """Begin to move to an index twice as large, or to one with another seed."""
-        t, head = self.table, self.table.head
-        if len(t.old):
-            move_cells(head, t.cells, t.old, t.scratch, len(t.old) >> 3)
-            self._leave()
-            t = self.table
-        buckets = (len(t.cells) >> 3) - STASH
-        if head[at.STORED] < MOST_LOAD * 4 * buckets:
-            self._mix_anew(buckets)
-            return
-        number = int(head[at.INDEX])
-        cells = self._cells(number + 1, 2 * buckets)
-        head[at.LAYOUT] += 1
-        stash = np.array(t.cells[8 * buckets :])
-        t.cells[8 * buckets :] = 0
-        head[at.STASHED] = head[at.OLD_HAND] = 0
-        head[at.OLD_INDEX], head[at.INDEX] = number, number + 1
-        self.table = t._replace(cells=cells, old=t.cells)
-        self._put_stash(stash)
-        head[at.LAYOUT] += 1
-
-    def _put_stash(self, stash: Keys) -> None:
-        t = self.table
-        if stash.any():
-            # As an index of its own without other buckets: all of it is carried at once.
-            t.head[at.OLD_HAND] = 0
-            move_cells(t.head, t.cells, stash, t.scratch, STASH)
-            t.head[at.OLD_HAND] = 0
-
-    def _mix_anew(self, buckets: int) -> None:
-        """Fill an index with another seed from the records."""
-        head = self.table.head
-        rows = self.live_rows()
-        keys = self.keys_of(rows)
-        done = -1
-        head[at.LAYOUT] += 1
+        Readers that still have the arrays of before find what they hold in their index, and are
+        told to take the new ones where they miss.
+        """
+        before, rows = self.table, self.live_rows()
+        keys, buckets = self.keys_of(rows), int(before.cells[0])
+        if len(keys) > limit1(buckets) >> 1:
+            buckets = min(1 << buckets.bit_length(), most_buckets(self.config.max_rows))
+        head, done = before.head.copy(), -1
         while done < len(keys):
-            head[at.SEED] = mix(int(head[at.SEED]))
+            head[at.SEED] = mix(int(head[at.SEED].view(np.uint64)))
             head[at.STASHED] = head[at.STORED] = head[at.ZERO_ROW] = 0
-            head[at.INDEX] += 1
-            cells = self._cells(int(head[at.INDEX]), buckets)
-            done = put_keys(head, cells, self.table.scratch, keys, rows)
-        self.table = self.table._replace(cells=cells)
-        head[at.LAYOUT] += 1
+            cells = begin_cells(reserve(before.cells.shape, np.uint64, scattered=True), buckets)
+            done = int(put_keys(head, cells, before.scratch, keys, rows))
+        number = head[at.NUMBER] = int(head[at.NUMBER]) + 1
+        index = self.room.reserve(f"cells-{number}", cells.shape, np.uint64)
+        index[: 8 * (buckets + FIRST)] = cells[: 8 * (buckets + FIRST)]
+        heading = self.room.reserve(f"head-{number}", head.shape, np.int64)
+        heading[:] = head
+        self.table = before._replace(head=heading, cells=index)
+        before.head[at.LEFT] = 1
 
     def live_rows(self) -> Ints:
         """Records that are a key's, in order, int64 ``(len(self),)``."""
@@ -325,6 +284,16 @@ class EmbeddingTable(Lookups):
         keys: Keys = (high << np.uint64(32)) | words[rows, at.KEY_LOW]
         return keys
 
-    def _cells(self, number: int, buckets: int) -> Keys:
-        cells: Keys = self.room.reserve(f"cells-{number}", (8 * (buckets + STASH),), np.uint64)
-        return cells
+
+def begin_cells(cells: Keys, buckets: int) -> Keys:
+    """Make zeros an empty index. Writes: cells."""
+    cells[0] = buckets
+    return cells
+
+
+def most_buckets(rows: int) -> int:
+    """Return how many buckets an index of so many keys has in the end: a power of two."""
+    buckets = BUCKETS
+    while limit1(buckets) <= rows:
+        buckets *= 2
+    return buckets

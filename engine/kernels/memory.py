@@ -1,7 +1,13 @@
-"""What a kernel that walks through much memory asks of the processor, and of numba."""
+"""What a kernel that walks through much memory asks of the processor, and of numba.
+
+With ``SLATESTREAM_PLAIN=1`` in the environment nothing is asked that the results do not need: for
+processors whose code generator knows no prefetch. Everything gives the same answers then, to one
+thread at a time: the order that `fence1` keeps is not kept.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,14 +18,16 @@ from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from engine.kernels.compile import inline
+from engine.kernels.compile import inline, inline_uncounted
 from engine.kernels.words import load1
 
-__all__ = ["borrow1", "copy1", "equal1", "fence1", "instruction", "prefetch1"]
+__all__ = ["borrow1", "copy1", "copy_eight1", "equal1", "fence1", "instruction", "prefetch1"]
 
 
 cgutils: Any = _cgutils  # it has no annotations
 Bytes = NDArray[np.uint8]
+
+PLAIN = os.environ.get("SLATESTREAM_PLAIN") == "1"
 
 
 def instruction(function: Callable[..., Any]) -> Any:
@@ -45,8 +53,8 @@ def borrow1(_context: Any, array: Any) -> Any:
 
 
 @instruction
-def prefetch1(_context: Any, array: Any, at: Any) -> Any:  # noqa: ARG001
-    """Ask for the memory of an element of a flat array, by its place; any place is harmless."""
+def _prefetch1(_context: Any, array: Any, at: Any) -> Any:  # noqa: ARG001
+    """Ask for the memory of an element of a whole array, by its place; any place is harmless."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         made = context.make_array(signature.args[0])(context, builder, args[0])
@@ -61,7 +69,7 @@ def prefetch1(_context: Any, array: Any, at: Any) -> Any:  # noqa: ARG001
 
 
 @instruction
-def fence1(_context: Any) -> Any:
+def _fence1(_context: Any) -> Any:
     """Let no reading or writing cross this place: what other threads see keeps its order."""
 
     def generate(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
@@ -85,6 +93,35 @@ def copy1(_context: Any, target: Any, at: Any, source: Any, start: Any, n: Any) 
     return types.void(target, types.int64, source, types.int64, types.int64), generate
 
 
+@instruction
+def _copy_eight1(
+    _context: Any,
+    target: Any,
+    row: Any,  # noqa: ARG001
+    at: Any,  # noqa: ARG001
+    source: Any,
+    of: Any,  # noqa: ARG001
+    start: Any,  # noqa: ARG001
+) -> Any:
+    """Writes: target. Copies eight elements of ``source[of]`` to ``target[row]``; unchecked."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = signature.args[0].dtype
+        eight = ir.VectorType(context.get_data_type(kind), 8).as_pointer()
+        places = []
+        for k in (0, 3):
+            array = context.make_array(signature.args[k])(context, builder, args[k])
+            width = builder.extract_value(array.shape, 1)
+            place = builder.add(builder.mul(args[k + 1], width), args[k + 2])
+            places.append(builder.bitcast(builder.gep(array.data, [place]), eight))
+        size = kind.bitwidth // 8
+        builder.store(builder.load(places[1], align=size), places[0], align=size)
+        return context.get_dummy_value()
+
+    number = types.int64
+    return types.void(target, number, number, source, number, number), generate
+
+
 @inline
 def equal1(left: Bytes, at: int, right: Bytes, start: int, length: int) -> bool:
     """Whether two spans of one length hold the same bytes."""
@@ -96,3 +133,25 @@ def equal1(left: Bytes, at: int, right: Bytes, start: int, length: int) -> bool:
         different |= np.uint64(left[at + i] ^ right[start + i])
         i += 1
     return bool(different == np.uint64(0))
+
+
+@inline_uncounted
+def _plain_prefetch1(array: Any, at: int) -> None:
+    """Ask for nothing."""
+
+
+@inline_uncounted
+def _plain_fence1() -> None:
+    """Keep no order."""
+
+
+@inline_uncounted
+def _plain_copy_eight1(target: Any, row: int, at: int, source: Any, of: int, start: int) -> None:
+    """Writes: target. Copies eight elements of ``source[of]`` to ``target[row]``, one by one."""
+    for j in range(8):
+        target[row, at + j] = source[of, start + j]
+
+
+prefetch1: Any = _plain_prefetch1 if PLAIN else _prefetch1
+fence1: Any = _plain_fence1 if PLAIN else _fence1
+copy_eight1: Any = _plain_copy_eight1 if PLAIN else _copy_eight1

@@ -94,10 +94,7 @@ def test_cuts_leave_no_trace_also_while_the_table_grows_and_forgets(fields):
     whole, cut = (made(fields, ttl_seconds=900, threshold=2, max_rows=150) for _ in range(2))
     told = whole.update(keys, y, seconds)
     ends = [0, *np.sort(rng.choice(np.arange(1, n), 40, replace=False)), n]
-    parts = [
-        cut.update(keys[a:b], y[a:b], seconds[a:b])
-        for a, b in pairwise(ends)
-    ]
+    parts = [cut.update(keys[a:b], y[a:b], seconds[a:b]) for a, b in pairwise(ends)]
     np.testing.assert_array_equal(np.concatenate(parts), told)
     counted = whole.table.statistics()
     assert counted.evicted > 100

@@ -39,13 +39,12 @@ def gradients(keys):
 
 def look(reader: TableReader, rng: np.random.Generator, most: int, counts: dict) -> None:
     """Read some keys; of those that were admitted before, none evicted, none may be missing."""
-    admitted = int(reader._head[at.ADMITTED])
-    whole = int(reader._head[at.EVICTED]) == 0
+    admitted = int(reader.arrays().head[at.ADMITTED])
     keys = rng.integers(1, most, 256).astype(np.uint64)
     vectors, found = reader.lookup(keys)
     counts["looked"] += len(keys)
     counts["found"] += int(found.sum())
-    if whole and int(reader._head[at.EVICTED]) == 0:
+    if reader.arrays().head[at.EVICTED] == 0:
         counts["missing"] += int((~found & (keys <= admitted)).sum())
     even, odd = vectors[found, 0::2], vectors[found, 1::2]
     torn = (even != even[:, :1]).any(axis=1) | (odd != odd[:, :1]).any(axis=1)
@@ -62,12 +61,13 @@ def main() -> None:
     rng = np.random.default_rng(int(generation[:4], 16))
     counts = dict.fromkeys(["looked", "found", "missing", "torn", "foreign"], 0)
     told = np.memmap(progress, dtype=np.int64, mode="r+", shape=(1,))
-    layouts = set()
+    sizes, numbers = set(), set()
     while counts["looked"] < int(reads):
         look(reader, rng, int(most), counts)
-        layouts.add(int(reader._head[at.LAYOUT]))
+        sizes.add(int(reader.arrays().cells[0]))
+        numbers.add(reader._number)
         told[0] = counts["looked"]
-    counts["layouts"] = len(layouts)
+    counts |= {"sizes": len(sizes), "numbers": len(numbers)}
     sys.stdout.write(json.dumps(counts))
 
 

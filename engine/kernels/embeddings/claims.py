@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels.compile import called_uncounted, inline_uncounted
-from engine.kernels.embeddings.index import CARRIED, carry1, erase1, find1, insert1, mask1, mixed1
+from engine.kernels.embeddings.index import erase1, find1, insert1, mixed1
 from engine.kernels.embeddings.layout import (
     ADMITTED,
     CAPACITY,
@@ -34,7 +34,6 @@ from engine.kernels.embeddings.layout import (
     REJECTED,
     STASH,
     STASHED,
-    STORED,
     TABLE_SEED,
     THRESHOLD,
     TOUCHED,
@@ -76,7 +75,7 @@ def expired1(t: Table, row: int) -> bool:
 def remove1(t: Table, row: int) -> None:
     """Writes: t. Takes a record's key out and gives the record back."""
     key = key1(t, row)
-    erase1(t.head, t.cells, t.old, mixed1(t.head, key))
+    erase1(t.head, t.cells, mixed1(t.head, key))
     free1(t, row)
     t.head[LIVE] -= 1
     count1(t, np.uint64(key ^ GONE))
@@ -109,9 +108,8 @@ def reach1(t: Table, seconds: int) -> None:
 
 @inline_uncounted
 def ready1(t: Table, keys: int) -> bool:
-    """Whether the index has room for an event of so many keys; else the caller makes a new one."""
-    limit = ((mask1(t.cells) + 1) << 2) * 9 // 10
-    return bool(t.head[STORED] + keys <= limit and t.head[STASHED] <= 2 * STASH)
+    """Whether the index's stash has room for an event of so many keys; else `run` mixes it anew."""
+    return bool(t.head[STASHED] + keys <= 4 * STASH)
 
 
 @inline_uncounted
@@ -179,8 +177,6 @@ def admit1(t: Table, key: np.uint64, check: int, feature: int) -> int:
     row = take1(t, head[GRACE], head[CAPACITY])
     begin1(t, row, key, check, feature, head[WATERMARK])
     insert1(head, t.cells, t.scratch, mixed1(head, key), row)
-    if len(t.old):
-        carry1(head, t.cells, t.old, t.scratch, CARRIED)
     head[LIVE] += 1
     head[ADMITTED] += 1
     if estimate1(t, np.uint64(key ^ GONE)) > 0:
@@ -196,7 +192,7 @@ def claim1(t: Table, key: np.uint64, check: int, feature: int) -> int:
     event's, when `ready1` said so.
     """
     head = t.head
-    row = find1(head, t.cells, t.old, mixed1(head, key))
+    row = find1(head, t.cells, mixed1(head, key))
     if row >= 0 and expired1(t, row):
         head[EXPIRED] += 1
         remove1(t, row)

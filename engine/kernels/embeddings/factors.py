@@ -108,7 +108,7 @@ def prefetch_events1(t: Table, keys: Keys, start: int, stop: int) -> None:
             prefetch_bucket1(t.cells, mixed1(t.head, keys[i, f]))
     for i in range(start, stop):
         for f in range(keys.shape[1]):
-            row = find1(t.head, t.cells, t.old, mixed1(t.head, keys[i, f]))
+            row = find1(t.head, t.cells, mixed1(t.head, keys[i, f]))
             if row >= 0:
                 prefetch1(t.row_marks, row)
                 for line in range(0, t.floats.shape[1], 16):
@@ -247,7 +247,7 @@ def slope1(totals: Doubles, loss: int, predicted: float, y: float, w: float) -> 
 def learn_factors(
     head: Ints,
     cells: Keys,
-    old: Keys,
+    before: Keys,
     words: Words,
     floats: Floats,
     sketch: Keys,
@@ -282,7 +282,7 @@ def learn_factors(
     done for lack of room in the index, or n.
     """
     t = Table(
-        head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
         settings,
     )  # fmt: skip
     n, fields = len(keys), len(features)

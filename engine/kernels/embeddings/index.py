@@ -6,10 +6,11 @@ valid index and taking a key out clears one cell. Keys are stored mixed with a s
 not know it cannot choose keys that fall together.
 
 Room is made along the shortest chain of moves (Li et al. 2014, "Algorithmic improvements for fast
-concurrent cuckoo hashing"), last move first, so no key is ever absent. Growing goes on beside the
-work: a table twice as large takes new keys, and each insertion carries some buckets over. Keys that
-find no room, which takes keys chosen by who knows the seed, go to a stash of 128 that is looked
-through; the owner then chooses another seed.
+concurrent cuckoo hashing"), last move first, so no key is ever absent. The index doubles in place,
+a few buckets with every insertion: bucket b's keys are dealt out to b and b + n/2, as in linear
+hashing (Litwin 1980), so memory is touched in order, nothing is left behind and nothing stops. Keys
+that find no room, which takes keys chosen by who knows the seed, go to a stash of 128 that is
+looked through; the owner then chooses another seed.
 
 Readers may look up while one writer writes. A cell's key and record are not read at once; whoever
 reads compares the key that stands in the record itself.
@@ -21,27 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.compile import called_uncounted, inline_uncounted, kernel
-from engine.kernels.embeddings.layout import (
-    MOVES,
-    OLD_HAND,
-    SEED,
-    STASH,
-    STASHED,
-    STORED,
-    ZERO_ROW,
-)
+from engine.kernels.embeddings.layout import MOVES, SEED, STASH, STASHED, STORED, ZERO_ROW
 from engine.kernels.memory import fence1, prefetch1
 from engine.kernels.random import mix1
+from engine.kernels.words import leading_zeros1
 
 __all__ = [
-    "carry1",
+    "buckets1",
     "erase1",
     "find1",
     "insert1",
+    "limit1",
     "locate_keys",
     "mixed1",
-    "move_cells",
     "prefetch_bucket1",
+    "prefetch_first1",
+    "prefetch_second1",
+    "probe_first1",
+    "probe_second1",
     "put_keys",
 ]
 
@@ -50,8 +48,9 @@ Keys = NDArray[np.uint64]
 
 EMPTY = np.uint64(0)
 HALF = np.uint64(32)
-CARRIED = 4  # buckets moved with every insertion while growing
+SPLIT = 4  # buckets dealt out with every insertion while growing
 NODES = 512  # buckets looked at for a way to make room
+FIRST = 1 + STASH  # line of the first bucket
 
 
 @inline_uncounted
@@ -61,34 +60,65 @@ def mixed1(head: Ints, key: np.uint64) -> np.uint64:
 
 
 @inline_uncounted
-def first1(mixed: np.uint64, mask: int) -> int:
+def buckets1(cells: Keys) -> int:
+    """Return how many buckets there are, the stash left out."""
+    return int(np.int64(cells[0]))
+
+
+@inline_uncounted
+def limit1(buckets: int) -> int:
+    """Return how many keys make an index of so many buckets grow."""
+    return (buckets << 2) * 9 // 10
+
+
+@inline_uncounted
+def bucket1(bits: np.uint64, buckets: int) -> int:
+    """Return the bucket of a hash: by as many bits as there are buckets for."""
+    mask = (1 << (64 - leading_zeros1(np.uint64(buckets)))) - 1
+    bucket = int(np.int64(bits & np.uint64(mask)))
+    return bucket if bucket < buckets else bucket & (mask >> 1)
+
+
+@inline_uncounted
+def first1(mixed: np.uint64, buckets: int) -> int:
     """Return the first bucket of a key."""
-    return int(np.int64(mixed & np.uint64(mask)))
+    return bucket1(mixed, buckets)
 
 
 @inline_uncounted
-def second1(mixed: np.uint64, mask: int) -> int:
+def second1(mixed: np.uint64, buckets: int) -> int:
     """Return the second bucket of a key."""
-    return int(np.int64((mixed >> HALF) & np.uint64(mask)))
+    return bucket1(mixed >> HALF, buckets)
 
 
 @inline_uncounted
-def mask1(cells: Keys) -> int:
-    """Return the buckets, the stash left out, less one: of the array, which readers keep whole."""
-    return (len(cells) >> 3) - STASH - 1
+def place1(bucket: int) -> int:
+    """Return the place of a bucket's first cell."""
+    return (bucket + FIRST) << 3
+
+
+@inline_uncounted
+def prefetch_first1(cells: Keys, mixed: np.uint64) -> None:
+    """Ask for the memory where a key most likely is."""
+    prefetch1(cells, place1(first1(mixed, buckets1(cells))))
+
+
+@inline_uncounted
+def prefetch_second1(cells: Keys, mixed: np.uint64) -> None:
+    """Ask for the memory where a key is otherwise."""
+    prefetch1(cells, place1(second1(mixed, buckets1(cells))))
 
 
 @inline_uncounted
 def prefetch_bucket1(cells: Keys, mixed: np.uint64) -> None:
     """Ask for the memory where a key may be."""
-    prefetch1(cells, first1(mixed, mask1(cells)) << 3)
-    prefetch1(cells, second1(mixed, mask1(cells)) << 3)
+    prefetch_first1(cells, mixed)
+    prefetch_second1(cells, mixed)
 
 
 @inline_uncounted
-def probe1(cells: Keys, bucket: int, mixed: np.uint64) -> int:
-    """Return the place of a key's cell in a bucket, -1 when it is not there."""
-    at = bucket << 3
+def probe1(cells: Keys, at: int, mixed: np.uint64) -> int:
+    """Return the place of a key's cell in the bucket at a place, -1 when it is not there."""
     found = -1
     for s in range(4):
         if cells[at + s] == mixed:
@@ -96,41 +126,53 @@ def probe1(cells: Keys, bucket: int, mixed: np.uint64) -> int:
     return found
 
 
+@inline_uncounted
+def probe_first1(cells: Keys, mixed: np.uint64) -> int:
+    """Return the record of a key that lies in its first bucket, -1 otherwise."""
+    place = probe1(cells, place1(first1(mixed, buckets1(cells))), mixed)
+    return int(np.int64(cells[place + 4])) if place >= 0 else -1
+
+
+@inline_uncounted
+def probe_second1(head: Ints, cells: Keys, mixed: np.uint64) -> int:
+    """Return the record of a key that lies anywhere but in its first bucket, -1 otherwise."""
+    if mixed == EMPTY:
+        return int(head[ZERO_ROW] - 1)
+    place = probe1(cells, place1(second1(mixed, buckets1(cells))), mixed)
+    if place < 0 and head[STASHED] > 0:
+        place = stashed1(cells, mixed)
+    return int(np.int64(cells[place + 4])) if place >= 0 else -1
+
+
 @called_uncounted
 def stashed1(cells: Keys, mixed: np.uint64) -> int:
     """Return the place of a key's cell in the stash, -1 when it is not there."""
-    found, bucket = -1, mask1(cells) + 1
-    while found < 0 and bucket < (len(cells) >> 3):
-        found = probe1(cells, bucket, mixed)
-        bucket += 1
+    found, line = -1, 1
+    while found < 0 and line <= STASH:
+        found = probe1(cells, line << 3, mixed)
+        line += 1
     return found
 
 
 @inline_uncounted
-def place1(head: Ints, cells: Keys, mixed: np.uint64) -> int:
+def cell1(head: Ints, cells: Keys, mixed: np.uint64) -> int:
     """Return the place of a key's cell, -1 when it is not there."""
-    mask = mask1(cells)
-    found = probe1(cells, first1(mixed, mask), mixed)
+    buckets = buckets1(cells)
+    found = probe1(cells, place1(first1(mixed, buckets)), mixed)
     if found < 0:
-        found = probe1(cells, second1(mixed, mask), mixed)
+        found = probe1(cells, place1(second1(mixed, buckets)), mixed)
     if found < 0 and head[STASHED] > 0:
         found = stashed1(cells, mixed)
     return found
 
 
 @inline_uncounted
-def find1(head: Ints, cells: Keys, old: Keys, mixed: np.uint64) -> int:
+def find1(head: Ints, cells: Keys, mixed: np.uint64) -> int:
     """Return the record of a key, -1 when it has none."""
     if mixed == EMPTY:
         return int(head[ZERO_ROW] - 1)
-    place = place1(head, cells, mixed)
-    if place >= 0:
-        return int(np.int64(cells[place + 4]))
-    if len(old):
-        place = place1(head, old, mixed)
-        if place >= 0:
-            return int(np.int64(old[place + 4]))
-    return -1
+    place = cell1(head, cells, mixed)
+    return int(np.int64(cells[place + 4])) if place >= 0 else -1
 
 
 @inline_uncounted
@@ -142,9 +184,11 @@ def put1(cells: Keys, place: int, mixed: np.uint64, row: int) -> None:
 
 
 @inline_uncounted
-def vacancy1(cells: Keys, bucket: int) -> int:
-    """Return the place of an empty cell of a bucket, -1 when it is full."""
-    return probe1(cells, bucket, EMPTY)
+def moved1(head: Ints) -> None:
+    """Writes: head. Tells readers that a key moved, or goes: before its cell is cleared."""
+    fence1()
+    head[MOVES] += 1
+    fence1()
 
 
 @called_uncounted
@@ -154,29 +198,27 @@ def make_room1(head: Ints, cells: Keys, scratch: Ints, mixed: np.uint64) -> int:
     Breadth first over the buckets that the keys of full buckets could go to instead. A node of the
     search is its bucket, and where it was come from: 4 times the node before, plus the cell.
     """
-    mask = mask1(cells)
-    scratch[0], scratch[1] = first1(mixed, mask), -1
-    scratch[2], scratch[3] = second1(mixed, mask), -1
+    buckets = buckets1(cells)
+    scratch[0], scratch[1] = first1(mixed, buckets), -1
+    scratch[2], scratch[3] = second1(mixed, buckets), -1
     count, node = 2, 0
     while node < count:
-        bucket = scratch[2 * node]
-        empty = vacancy1(cells, bucket)
+        bucket = int(scratch[2 * node])
+        empty = probe1(cells, place1(bucket), EMPTY)
         if empty >= 0:
             while scratch[2 * node + 1] >= 0:
-                before = scratch[2 * node + 1] >> 2
-                source = (scratch[2 * before] << 3) + (scratch[2 * node + 1] & 3)
+                before = int(scratch[2 * node + 1] >> 2)
+                source = place1(int(scratch[2 * before])) + int(scratch[2 * node + 1] & 3)
                 put1(cells, empty, cells[source], int(np.int64(cells[source + 4])))
-                fence1()
-                head[MOVES] += 1
-                fence1()
+                moved1(head)
                 cells[source] = EMPTY
                 empty, node = source, before
             return empty
         for s in range(4):
             if count == NODES:
                 break
-            key = cells[(bucket << 3) + s]
-            one, two = first1(key, mask), second1(key, mask)
+            key = cells[place1(bucket) + s]
+            one, two = first1(key, buckets), second1(key, buckets)
             scratch[2 * count] = two if one == bucket else one
             scratch[2 * count + 1] = 4 * node + s
             count += 1
@@ -187,9 +229,10 @@ def make_room1(head: Ints, cells: Keys, scratch: Ints, mixed: np.uint64) -> int:
 @inline_uncounted
 def enter1(head: Ints, cells: Keys, scratch: Ints, mixed: np.uint64, row: int) -> None:
     """Writes: head, cells, scratch. Adds a key that the index lacks; the stash is not full."""
-    place = vacancy1(cells, first1(mixed, mask1(cells)))
+    buckets = buckets1(cells)
+    place = probe1(cells, place1(first1(mixed, buckets)), EMPTY)
     if place < 0:
-        place = vacancy1(cells, second1(mixed, mask1(cells)))
+        place = probe1(cells, place1(second1(mixed, buckets)), EMPTY)
     if place < 0:
         place = make_room1(head, cells, scratch, mixed)
     if place < 0:
@@ -198,9 +241,45 @@ def enter1(head: Ints, cells: Keys, scratch: Ints, mixed: np.uint64, row: int) -
     put1(cells, place, mixed, row)
 
 
+@called_uncounted
+def split1(head: Ints, cells: Keys) -> None:
+    """Writes: head, cells. Adds a bucket, and deals the keys out of the one that it halves."""
+    buckets = buckets1(cells)
+    halved = buckets - (1 << (63 - leading_zeros1(np.uint64(buckets))))
+    source, target = place1(halved), place1(buckets)
+    goes = 0
+    for s in range(4):
+        mixed = cells[source + s]
+        if mixed != EMPTY:
+            one = first1(mixed, buckets) == halved and first1(mixed, buckets + 1) == halved
+            two = second1(mixed, buckets) == halved and second1(mixed, buckets + 1) == halved
+            if not (one or two):
+                put1(cells, target + s, mixed, int(np.int64(cells[source + s + 4])))
+                goes |= 1 << s
+    fence1()
+    cells[0] = np.uint64(buckets + 1)
+    moved1(head)
+    for s in range(4):
+        if goes & (1 << s):
+            cells[source + s] = EMPTY
+
+
+@inline_uncounted
+def grow1(head: Ints, cells: Keys) -> None:
+    """Writes: head, cells. Splits some buckets if it is time to, or until their number doubled."""
+    buckets = buckets1(cells)
+    growing = (buckets & (buckets - 1)) != 0
+    if growing or head[STORED] >= limit1(buckets):
+        for _ in range(SPLIT):
+            if buckets < (len(cells) >> 3) - FIRST:
+                split1(head, cells)
+                buckets += 1
+
+
 @inline_uncounted
 def insert1(head: Ints, cells: Keys, scratch: Ints, mixed: np.uint64, row: int) -> None:
     """Writes: head, cells, scratch. Adds a key that the index lacks; the stash is not full."""
+    grow1(head, cells)
     head[STORED] += 1
     if mixed == EMPTY:
         head[ZERO_ROW] = row + 1
@@ -209,50 +288,17 @@ def insert1(head: Ints, cells: Keys, scratch: Ints, mixed: np.uint64, row: int) 
 
 
 @inline_uncounted
-def clear1(head: Ints, cells: Keys, mixed: np.uint64) -> None:
-    """Writes: head, cells. Takes a key out, if it is there."""
-    place = place1(head, cells, mixed)
-    if place >= 0:
-        cells[place] = EMPTY
-        if place >> 3 > mask1(cells):
-            head[STASHED] -= 1
-
-
-@inline_uncounted
-def erase1(head: Ints, cells: Keys, old: Keys, mixed: np.uint64) -> None:
-    """Writes: head, cells, old. Takes a key out that is there."""
+def erase1(head: Ints, cells: Keys, mixed: np.uint64) -> None:
+    """Writes: head, cells. Takes a key out that is there."""
     head[STORED] -= 1
-    head[MOVES] += 1
-    fence1()
+    moved1(head)
     if mixed == EMPTY:
         head[ZERO_ROW] = 0
         return
-    clear1(head, cells, mixed)
-    if len(old):
-        clear1(head, old, mixed)
-
-
-@called_uncounted
-def carry1(head: Ints, cells: Keys, old: Keys, scratch: Ints, buckets: int) -> None:
-    """Writes: head, cells, old, scratch. Moves some buckets of the index that is being left."""
-    stop = min(head[OLD_HAND] + buckets, len(old) >> 3)
-    while head[OLD_HAND] < stop:
-        at = head[OLD_HAND] << 3
-        for s in range(4):
-            mixed = old[at + s]
-            if mixed != EMPTY:
-                enter1(head, cells, scratch, mixed, int(np.int64(old[at + s + 4])))
-                fence1()
-                head[MOVES] += 1
-                fence1()
-                old[at + s] = EMPTY
-        head[OLD_HAND] += 1
-
-
-@kernel("void(i8[::1], u8[::1], u8[::1], i8[::1], i8)", counted=False)
-def move_cells(head: Ints, cells: Keys, old: Keys, scratch: Ints, buckets: int) -> None:
-    """Writes: head, cells, old, scratch. Moves buckets, as `carry1`."""
-    carry1(head, cells, old, scratch, buckets)
+    place = cell1(head, cells, mixed)
+    cells[place] = EMPTY
+    if place >> 3 <= STASH:
+        head[STASHED] -= 1
 
 
 @kernel("i8(i8[::1], u8[::1], i8[::1], u8[::1], i8[::1])", counted=False)
@@ -268,8 +314,8 @@ def put_keys(head: Ints, cells: Keys, scratch: Ints, keys: Keys, rows: Ints) -> 
     return len(keys)
 
 
-@kernel("void(i8[::1], u8[::1], u8[::1], u8[::1], i8[::1])", counted=False)
-def locate_keys(head: Ints, cells: Keys, old: Keys, keys: Keys, rows: Ints) -> None:
+@kernel("void(i8[::1], u8[::1], u8[::1], i8[::1])", counted=False)
+def locate_keys(head: Ints, cells: Keys, keys: Keys, rows: Ints) -> None:
     """Writes: rows. The record of every key, -1 where it has none; both ``(n,)``."""
     n = len(keys)
     for start in range(0, n, 16):
@@ -277,4 +323,4 @@ def locate_keys(head: Ints, cells: Keys, old: Keys, keys: Keys, rows: Ints) -> N
         for i in range(start, stop):
             prefetch_bucket1(cells, mixed1(head, keys[i]))
         for i in range(start, stop):
-            rows[i] = find1(head, cells, old, mixed1(head, keys[i]))
+            rows[i] = find1(head, cells, mixed1(head, keys[i]))

@@ -48,7 +48,6 @@ ADMITTED, REJECTED, EXPIRED, EVICTED, ERASED, READMITTED, COLLISIONS, CLAMPED = 
 SAVED = 24
 # … and what is not: how the index stands, what was changed since the last save.
 STASHED = 24  # keys in the index's stash
-OLD_HAND = 25  # next bucket to be moved of the index that is being left
 MOVES = 27  # grows whenever an index entry moves or goes
 ZERO_ROW = 28  # record + 1 of the key that mixes to 0
 SEED = 29  # of the index
@@ -59,10 +58,9 @@ CAPACITY = 34  # records there is room for
 MAX_LIVE = 35
 GRACE = 36  # freed records that wait before one is used again
 TABLE_SEED = 37  # of initial values, samples and the sketch
-LAYOUT = 38  # odd while the index moves to other memory, and then another
+LEFT = 38  # 1 once these arrays are no longer the table's
 MAX_JUMP = 39  # s, how far one event may move the watermark
-INDEX = 40  # number of the index's memory
-OLD_INDEX = 41  # of the one that is being left, -1 when none is
+NUMBER = 40  # how often the index was mixed anew
 HEAD = 64
 
 # Of `Table.settings`, a row a feature.
@@ -91,10 +89,12 @@ class Table(NamedTuple):
     head
         ``(64,)``, named above.
     cells
-        The index: a bucket is eight words, four keys (mixed; 0 is empty) and their four records. A
-        power of two of buckets, and STASH more for keys that find no room in theirs.
-    old
-        The index that is being left, while it grows; empty otherwise.
+        The index, by lines of eight words: one whose first word is how many buckets are in use;
+        STASH buckets for keys that find no room in theirs; then the buckets. A bucket is four keys
+        (mixed; 0 is empty) and their four records.
+    before
+        While a snapshot is taken, records as they were when it began: see `snapshot.py`; empty
+        otherwise.
     words, floats
         ``(capacity, words)``, the slab: one memory, read as whole numbers and as numbers.
     sketch
@@ -113,7 +113,7 @@ class Table(NamedTuple):
 
     head: Ints
     cells: Keys
-    old: Keys
+    before: Keys
     words: Words
     floats: Floats
     sketch: Keys

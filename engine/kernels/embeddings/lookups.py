@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.kernels.compile import inline_uncounted, kernel
-from engine.kernels.embeddings.index import find1, mixed1, prefetch_bucket1
+from engine.kernels.compile import called_uncounted, inline_uncounted, kernel
+from engine.kernels.embeddings.index import (
+    find1,
+    mixed1,
+    prefetch_first1,
+    prefetch_second1,
+    probe_first1,
+    probe_second1,
+)
 from engine.kernels.embeddings.layout import (
     DIMENSION,
     FEATURE_MASK,
@@ -14,7 +21,7 @@ from engine.kernels.embeddings.layout import (
     KEY_HIGH,
     KEY_LOW,
     KIND,
-    LAYOUT,
+    LEFT,
     MOVES,
     TABLE,
     TOUCHED,
@@ -29,15 +36,27 @@ from engine.kernels.embeddings.layout import (
     Table,
     Words,
 )
-from engine.kernels.memory import fence1, prefetch1
+from engine.kernels.memory import copy_eight1, fence1, prefetch1
 
-__all__ = ["BUSY", "OWN", "SHARED", "lookup_keys"]
+__all__ = ["BATCH", "BUSY", "OWN", "SHARED", "lookup_keys"]
 
 SHARED, OWN, BUSY = 0, 1, 2
 BATCH = 16
 RETRIES = 64
 HALF = np.uint64(32)
 ONE = np.uint32(1)
+
+
+@inline_uncounted
+def copy_vector1(t: Table, row: int, d: int, out: Floats, i: int) -> None:
+    """Writes: out. Copies d numbers by eights, and zeros behind."""
+    whole = d & ~7
+    for j in range(0, whole, 8):
+        copy_eight1(out, i, j, t.floats, row, HEADER + j)
+    for j in range(whole, d):
+        out[i, j] = t.floats[row, HEADER + j]
+    for j in range(d, out.shape[1]):
+        out[i, j] = np.float32(0.0)
 
 
 @inline_uncounted
@@ -53,8 +72,7 @@ def copy_record1(t: Table, row: int, key: np.uint64, any_key: bool, out: Floats,
     held = np.uint64(words[row, KEY_LOW]) | (np.uint64(words[row, KEY_HIGH]) << HALF)
     touched = np.int64(words[row, TOUCHED])
     feature = min(int(np.int64(kind & FEATURE_MASK)), len(t.settings) - 1)
-    for j in range(np.int64(t.settings[feature, DIMENSION])):
-        out[i, j] = t.floats[row, HEADER + j]
+    copy_vector1(t, row, int(np.int64(t.settings[feature, DIMENSION])), out, i)
     fence1()
     if (version & ONE) or words[row, VERSION] != version:
         return BUSY
@@ -67,7 +85,16 @@ def copy_record1(t: Table, row: int, key: np.uint64, any_key: bool, out: Floats,
 
 
 @inline_uncounted
-def read1(t: Table, key: np.uint64, feature: int, out: Floats, i: int, layout: int) -> int:
+def share1(t: Table, feature: int, out: Floats, i: int) -> int:
+    """Writes: out. Copies a feature's shared vector: `SHARED`, or `BUSY`."""
+    for _ in range(RETRIES):
+        if copy_record1(t, feature, np.uint64(0), True, out, i) == OWN:
+            return SHARED
+    return BUSY
+
+
+@called_uncounted
+def read1(t: Table, key: np.uint64, feature: int, out: Floats, i: int) -> int:
     """Writes: out. Copies the vector of a key, or its feature's shared one; which it was."""
     head = t.head
     mixed = mixed1(head, key)
@@ -75,29 +102,27 @@ def read1(t: Table, key: np.uint64, feature: int, out: Floats, i: int, layout: i
     for _ in range(RETRIES):
         moves = head[MOVES]
         fence1()
-        row = find1(head, t.cells, t.old, mixed)
+        row = find1(head, t.cells, mixed)
         fence1()
         if row >= 0:
             found = copy_record1(t, row, key, False, out, i)
-        elif head[LAYOUT] != layout:
-            return BUSY  # the index is another one by now
         elif head[MOVES] == moves:
             found = SHARED
+        if head[LEFT]:
+            return BUSY  # the index is another one by now
         if found != BUSY:
             break
-    if found == SHARED:
-        for _ in range(RETRIES):
-            if copy_record1(t, feature, key, True, out, i) == OWN:
-                return SHARED
-        return BUSY
-    return found
+    return share1(t, feature, out, i) if found == SHARED else found
 
 
-@kernel(f"void({TABLE}, i8, u8[::1], i8[::1], f4[:,::1], u1[::1])", counted=False)
+@kernel(
+    f"i8({TABLE}, u8[::1], i8[::1], f4[:,::1], u1[::1], i8[::1], u8[::1])",
+    counted=False,
+)
 def lookup_keys(
     head: Ints,
     cells: Keys,
-    old: Keys,
+    before: Keys,
     words: Words,
     floats: Floats,
     sketch: Keys,
@@ -108,32 +133,62 @@ def lookup_keys(
     held: Ints,
     scratch: Ints,
     settings: Settings,
-    layout: int,
     keys: Keys,
     features: Ints,
     out: Floats,
     found: Bytes,
-) -> None:
-    """Writes: out, found. The vector of every key, or the shared one of its feature.
+    places: Ints,
+    mixes: Keys,
+) -> int:
+    """Writes: out, found, places, mixes. The vector of every key that is `BUSY` in ``found``.
 
-    ``out`` is ``(n, d)`` with d the largest dimension. ``found`` ``(n,)`` tells `OWN`, `SHARED`, or
-    `BUSY`: then the table must be taken anew, or the record is written all the time; ask again.
+    Or the shared one of its feature. ``out`` is ``(n, d)`` with d the largest dimension. ``found``
+    ``(n,)`` tells `OWN`, `SHARED`, or `BUSY`: then the table must be taken anew, or the record is
+    written all the time; ask again. ``places`` and ``mixes`` ``(BATCH,)`` are the caller's, to work
+    in. Returns how many are busy.
     """
     t = Table(
-        head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
-        settings,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
     )  # fmt: skip
-    n = len(keys)
-    flat = floats.reshape(floats.size)
-    width = floats.shape[1]
+    n, busy = len(keys), 0
+    width, told_words = floats.shape[1], HEADER + out.shape[1]
     for start in range(0, n, BATCH):
-        stop = min(start + BATCH, n)
-        for i in range(start, stop):
-            prefetch_bucket1(cells, mixed1(head, keys[i]))
-        for i in range(start, stop):
-            row = find1(head, cells, old, mixed1(head, keys[i]))
+        count = min(BATCH, n - start)
+        moves = head[MOVES]
+        fence1()
+        for b in range(count):
+            mixes[b] = mixed1(head, keys[start + b])
+            prefetch_first1(cells, mixes[b])
+        for b in range(count):
+            row = probe_first1(cells, mixes[b])
+            places[b] = row
             if row >= 0:
-                for line in range(0, width, 16):
-                    prefetch1(flat, row * width + line)
-        for i in range(start, stop):
-            found[i] = read1(t, keys[i], features[i], out, i, layout)
+                for line in range(0, told_words, 16):
+                    prefetch1(floats, row * width + line)
+            else:
+                prefetch_second1(cells, mixes[b])
+        for b in range(count):
+            if places[b] < 0:
+                row = probe_second1(head, cells, mixes[b])
+                places[b] = row
+                if row >= 0:
+                    for line in range(0, told_words, 16):
+                        prefetch1(floats, row * width + line)
+        fence1()
+        for b in range(count):
+            i = start + b
+            if found[i] != BUSY:
+                continue
+            told = BUSY
+            if places[b] >= 0:
+                told = copy_record1(t, places[b], keys[i], False, out, i)
+            elif head[MOVES] == moves and not head[LEFT]:
+                told = SHARED
+            if told == SHARED:
+                told = share1(t, features[i], out, i)
+            if told == BUSY:
+                told = read1(t, keys[i], features[i], out, i)
+            found[i] = told
+            busy += told == BUSY
+    return busy

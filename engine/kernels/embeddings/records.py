@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels.compile import called_uncounted, inline_uncounted, kernel
+from engine.kernels.embeddings.before import keep_row1
 from engine.kernels.embeddings.layout import (
     BIAS,
     CHANGED_ROWS,
@@ -63,7 +64,9 @@ ONE = np.uint32(1)
 
 @inline_uncounted
 def mark_row1(t: Table, row: int) -> None:
-    """Writes: t. Lists a record as changed since the last save."""
+    """Writes: t. Lists a record as changed since the last save; to be called before it is."""
+    if len(t.before):
+        keep_row1(t, row)
     if t.row_marks[row] == 0:
         t.row_marks[row] = 1
         t.rows[t.head[CHANGED_ROWS]] = row
@@ -162,7 +165,7 @@ def take1(t: Table, grace: int, capacity: int) -> int:
 def begin_rows(
     head: Ints,
     cells: Keys,
-    old: Keys,
+    before: Keys,
     words: Words,
     floats: Floats,
     sketch: Keys,
@@ -177,8 +180,8 @@ def begin_rows(
 ) -> None:
     """Writes: the table. Begins the first n records: those that features share."""
     t = Table(
-        head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
-        settings,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
     )  # fmt: skip
     for row in range(n):
         begin1(t, row, mix1(np.uint64(row)), 0, row, 0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels.compile import kernel
+from engine.kernels.embeddings.before import keep_line1, keep_row1
 from engine.kernels.embeddings.claims import ready1
-from engine.kernels.embeddings.index import CARRIED, carry1, erase1, find1, insert1, mixed1
+from engine.kernels.embeddings.index import erase1, find1, insert1, mixed1
 from engine.kernels.embeddings.layout import (
     FREE,
     KEY_HIGH,
@@ -25,7 +26,7 @@ from engine.kernels.embeddings.layout import (
 from engine.kernels.embeddings.records import key1
 from engine.kernels.memory import fence1
 
-__all__ = ["put_records", "withdraw_keys"]
+__all__ = ["put_lines", "put_records", "withdraw_keys"]
 
 ONE = np.uint32(1)
 HALF = np.uint64(32)
@@ -35,7 +36,7 @@ HALF = np.uint64(32)
 def withdraw_keys(
     head: Ints,
     cells: Keys,
-    old: Keys,
+    before: Keys,
     words: Words,
     floats: Floats,
     sketch: Keys,
@@ -49,13 +50,13 @@ def withdraw_keys(
     places: Ints,
     records: Words,
 ) -> None:
-    """Writes: head, cells, old. Takes out the keys of records that will be another's or none's.
+    """Writes: head, cells. Takes out the keys of records that will be another's or none's.
 
     ``records`` ``(n, words)`` are to be written at ``places`` ``(n,)`` next.
     """
     t = Table(
-        head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
-        settings,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
     )  # fmt: skip
     for i in range(len(places)):
         row = places[i]
@@ -65,15 +66,15 @@ def withdraw_keys(
         same &= words[row, KEY_LOW] == records[i, KEY_LOW]
         same &= words[row, KEY_HIGH] == records[i, KEY_HIGH]
         mixed = mixed1(head, key1(t, row))
-        if not same and find1(head, cells, old, mixed) == row:
-            erase1(head, cells, old, mixed)
+        if not same and find1(head, cells, mixed) == row:
+            erase1(head, cells, mixed)
 
 
 @kernel(f"i8({TABLE}, i8, i8[::1], u4[:,::1])", counted=False)
 def put_records(
     head: Ints,
     cells: Keys,
-    old: Keys,
+    before: Keys,
     words: Words,
     floats: Floats,
     sketch: Keys,
@@ -94,13 +95,15 @@ def put_records(
     first not done for lack of room in the index, or n.
     """
     t = Table(
-        head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
-        settings,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
     )  # fmt: skip
     for i in range(start, len(places)):
         if not ready1(t, 1):
             return i
         row = places[i]
+        if len(before):
+            keep_row1(t, row)
         # Odd, and neither the version readers saw nor the one to come.
         words[row, VERSION] = np.uint32(max(words[row, VERSION], records[i, VERSION]) | ONE)
         fence1()
@@ -111,8 +114,36 @@ def put_records(
         if row >= len(settings) and not (records[i, KIND] & FREE):
             key = np.uint64(records[i, KEY_LOW]) | (np.uint64(records[i, KEY_HIGH]) << HALF)
             mixed = mixed1(head, key)
-            if find1(head, cells, old, mixed) < 0:
+            if find1(head, cells, mixed) < 0:
                 insert1(head, cells, scratch, mixed, row)
-                if len(old):
-                    carry1(head, cells, old, scratch, CARRIED)
     return len(places)
+
+
+@kernel(f"void({TABLE}, i8[::1], u8[:,::1])", counted=False)
+def put_lines(
+    head: Ints,
+    cells: Keys,
+    before: Keys,
+    words: Words,
+    floats: Floats,
+    sketch: Keys,
+    row_marks: Bytes,
+    rows: Ints,
+    line_marks: Bytes,
+    lines: Ints,
+    held: Ints,
+    scratch: Ints,
+    settings: Settings,
+    places: Ints,
+    values: Keys,
+) -> None:
+    """Writes: sketch, before. Writes ``values`` ``(n, 8)`` at lines ``places`` ``(n,)``."""
+    t = Table(
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
+    )  # fmt: skip
+    for i in range(len(places)):
+        if len(before):
+            keep_line1(t, places[i])
+        for j in range(8):
+            sketch[(places[i] << 3) + j] = values[i, j]

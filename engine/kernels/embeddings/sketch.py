@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels.compile import inline_uncounted
+from engine.kernels.embeddings.before import keep_line1
 from engine.kernels.embeddings.layout import (
     CHANGED_LINES,
     SKETCH_ADDS,
@@ -53,7 +54,9 @@ def estimate1(t: Table, key: np.uint64) -> int:
 
 @inline_uncounted
 def mark_line1(t: Table, line: int) -> None:
-    """Writes: t. Lists a line as changed since the last save."""
+    """Writes: t. Lists a line as changed since the last save; to be called before it is."""
+    if len(t.before):
+        keep_line1(t, line)
     if t.line_marks[line] == 0:
         t.line_marks[line] = 1
         t.lines[t.head[CHANGED_LINES]] = line

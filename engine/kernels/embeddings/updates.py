@@ -30,12 +30,11 @@ BATCH = 16
 @inline_uncounted
 def prefetch_record1(t: Table, key: np.uint64) -> None:
     """Ask for the memory of a key's record, once that of its buckets was asked for."""
-    row = find1(t.head, t.cells, t.old, mixed1(t.head, key))
+    row = find1(t.head, t.cells, mixed1(t.head, key))
     if row >= 0:
         width = t.floats.shape[1]
-        flat = t.floats.reshape(t.floats.size)
         for line in range(0, width, 16):
-            prefetch1(flat, row * width + line)
+            prefetch1(t.floats, row * width + line)
 
 
 @kernel(
@@ -44,7 +43,7 @@ def prefetch_record1(t: Table, key: np.uint64) -> None:
 def update_keys(
     head: Ints,
     cells: Keys,
-    old: Keys,
+    before: Keys,
     words: Words,
     floats: Floats,
     sketch: Keys,
@@ -71,8 +70,8 @@ def update_keys(
     not done for lack of room in the index, or ``len(keys)``.
     """
     t = Table(
-        head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
-        settings,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
     )  # fmt: skip
     n = len(keys)
     for block in range(start, n, BATCH):
@@ -98,7 +97,7 @@ def update_keys(
 def erase_keys(
     head: Ints,
     cells: Keys,
-    old: Keys,
+    before: Keys,
     words: Words,
     floats: Floats,
     sketch: Keys,
@@ -113,12 +112,12 @@ def erase_keys(
 ) -> int:
     """Writes: the table. Removes the keys that are there; returns how many were."""
     t = Table(
-        head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
-        settings,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
     )  # fmt: skip
     removed = 0
     for key in keys:
-        row = find1(head, cells, old, mixed1(head, key))
+        row = find1(head, cells, mixed1(head, key))
         if row >= 0:
             remove1(t, row)
             head[ERASED] += 1
