@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.contest import Row, absent
 from engine.errors import ConfigError
 
-__all__ = ["PREFIX", "check_charts", "draw_charts"]
+__all__ = ["PREFIX", "STYLE", "check_charts", "draw_charts", "save"]
 
 PREFIX = "performance-"
 AXES = {"items": "items K, d = {columns:g}", "columns": "columns d, K = {items:g}"}
@@ -81,6 +81,14 @@ def _draw(axis: str, rows: Sequence[Row], path: Path) -> Path:
     panel.set_xlabel(AXES[axis].format(**rows[0].at))
     panel.grid(visible=True, color="#dddddd", linewidth=0.5)
     panel.legend(frameon=False, fontsize="small")
+    return save(figure, path)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write a chart, the same file for the same figures.
+
+    Raises ``ConfigError`` when it cannot be written.
+    """
     try:
         figure.savefig(path, metadata={"Date": None})
     except OSError as error:

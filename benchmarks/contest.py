@@ -87,7 +87,17 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """What was measured without a peer beside it."""
+    """What was measured without a peer's clock beside it.
+
+    Attributes
+    ----------
+    column
+        Figures that have one make a table: a row for each ``what``, a column for each of these.
+    digits
+        Significant ones that are told.
+    at
+        Where it stands in a chart: ``chart``, ``series``, ``x``; of a spread ``low`` and ``high``.
+    """
 
     workload: str
     params: str
@@ -95,6 +105,9 @@ class Figure:
     value: float
     unit: str
     note: str = ""
+    column: str = ""
+    digits: int = 3
+    at: Point = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from benchmarks.machine import Machine
 from benchmarks.run import NAMES, Report
 from engine.errors import ConfigError
 
-__all__ = ["check_page", "fill_page", "mark", "tables"]
+__all__ = ["check_page", "fill_page", "mark", "pivot", "tables"]
 
 MACHINE = "machine"
 CHARTS = "curves"  # told by charts
@@ -65,7 +65,9 @@ def tables(report: Report) -> dict[str, str]:
         skipped = [each for each in report.skipped if each.workload == name]
         figures = [each for each in report.figures if each.workload == name]
         if name != CHARTS and (rows or figures):
-            parts = _table(rows), _figures(figures), _missing(skipped)
+            plain = [each for each in figures if not (each.column or each.at)]
+            matrices = _matrices([each for each in figures if each.column])
+            parts = _table(rows), _figures(plain), matrices, _missing(skipped)
             found[name] = "\n\n".join(filter(None, parts))
     return found
 
@@ -104,6 +106,36 @@ def _table(rows: Sequence[Row]) -> str:
             lines.append(f"| {head} | {row.peer}{note} | {rates} | {ratio} |")
             head = " | "
     return "\n".join(lines)
+
+
+def _matrices(figures: Sequence[Figure]) -> str:
+    """A table for each setting, of the figures that have a column."""
+    parts = []
+    for params, group in groupby(figures, key=lambda each: each.params):
+        columns, cells, notes = pivot(list(group))
+        head = [params, *columns, *(["setting"] if any(notes.values()) else [])]
+        lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * len(columns)}"]
+        if any(notes.values()):
+            lines[1] += "---|"
+        for what, row in cells.items():
+            told = [what, *row, *([notes[what]] if any(notes.values()) else [])]
+            lines.append(f"| {' | '.join(told)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def pivot(
+    figures: Sequence[Figure],
+) -> tuple[list[str], dict[str, list[str]], dict[str, str]]:
+    """Columns, cells by row, and what there is to say of each row; a cell may stay empty."""
+    columns = list(dict.fromkeys(each.column for each in figures))
+    cells = {each.what: [""] * len(columns) for each in figures}
+    notes = dict.fromkeys(cells, "")
+    for each in figures:
+        told = f"{each.value:#.{each.digits}g}".rstrip(".")
+        cells[each.what][columns.index(each.column)] = f"{told} {each.unit}".strip()
+        notes[each.what] = notes[each.what] or each.note
+    return columns, cells, notes
 
 
 def _figures(figures: Sequence[Figure]) -> str:

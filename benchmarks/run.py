@@ -18,21 +18,27 @@ from benchmarks.machine import KAFKA, Machine, child_environment
 from benchmarks.measure import SECONDS
 from engine.errors import ConfigError, SlatestreamError, suggest
 
-__all__ = ["NAMES", "Report", "check_names", "run"]
+__all__ = ["EVIDENCE", "NAMES", "SPEED", "Report", "check_names", "run"]
 
-NAMES = ("update", "rank", "slate", "replay", "edges", "diagonal", "curves", "stream")
+SPEED = ("update", "rank", "slate", "replay", "edges", "diagonal", "retrieval", "curves", "stream")
+"""Workloads of how fast, which run when none is named."""
+
+EVIDENCE = ("ratings", "retail", "collisions", "sync")
+"""Workloads of how well, on real data; only by name, for they take their time."""
+
+NAMES = (*SPEED, *EVIDENCE)
 """Of the workloads, in the order in which they run; known without loading compiled code."""
 
 
 def check_names(names: Sequence[str]) -> list[str]:
-    """Return workloads in the order in which they run, all when none is named.
+    """Return workloads in the order in which they run, those of speed when none is named.
 
     Raises ``ConfigError`` when one is unknown, with the nearest known one.
     """
     for name in names:
         if name not in NAMES:
             raise ConfigError(f"workload {name!r} is unknown{suggest(name, NAMES)}")
-    return [name for name in NAMES if not names or name in names]
+    return [name for name in NAMES if name in (names or SPEED)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +59,7 @@ def run(
     kafka: str | None = None,
     progress: Callable[[int, int | None], None] = lambda _done, _total: None,
 ) -> Report:
-    """Measure workloads, all when none is named.
+    """Measure workloads, those of speed when none is named.
 
     Parameters
     ----------

@@ -37,6 +37,7 @@ from engine.models.importance import ImportanceWeighted
 from engine.models.linear import DisjointLinear
 from engine.models.logistic import Logistic
 from engine.models.normal import NormalInverseGamma
+from engine.models.pairwise import PairwiseRanking
 from engine.models.river import River
 from engine.models.shared import SharedLinear
 from engine.policy import Policy
@@ -64,6 +65,7 @@ MODELS: dict[str, type[Model]] = {
     "importance": ImportanceWeighted,
     "mf": MatrixFactorization,
     "fm": FactorizationMachine,
+    "bpr": PairwiseRanking,
 }
 EXPLORATIONS: dict[str, type[Exploration]] = {
     "greedy": Greedy,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.batches import Candidates, Outcomes, Requests
+from engine.embeddings.keys import hash_ids
 from engine.policy import Policy
 
 __all__ = ["warm_up"]
@@ -22,6 +23,7 @@ def warm_up(policy: Policy) -> None:
     of them, are left alone.
     """
     n = len(ITEMS)
+    hash_ids("", ITEMS)  # what features of ids are encoded by
     outcomes = Outcomes(
         item_ids=ITEMS,
         x=np.ones((n, policy.width)),

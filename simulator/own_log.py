@@ -18,7 +18,8 @@ from streams.catalogue import Catalogue
 from streams.counts import add_counts
 from streams.events import Impression
 from streams.log.base import EVENTS, EventLog
-from streams.log.opening import name_log, read_log_as_of_now
+from streams.log.opening import find_folder, name_log, read_log_as_of_now
+from streams.vector_features import find_vectors
 
 __all__ = ["read_events", "read_own_log"]
 
@@ -34,8 +35,13 @@ def read_own_log(
     """Read a log from what `streams.log.opening` opens; see `read_events`."""
     log = read_log_as_of_now(place)
     try:
-        source = name_log(place)
-        return read_events(log, source=source, recommender=recommender, progress=progress)
+        return read_events(
+            log,
+            source=name_log(place),
+            recommender=recommender,
+            progress=progress,
+            data_dir=find_folder(place),
+        )
     finally:
         log.close()
 
@@ -46,12 +52,16 @@ def read_events(
     source: str = "log",
     recommender: str | None = None,
     progress: Progress | None = None,
+    data_dir: Path | None = None,
 ) -> SlateLog:
     """Read every slate whose reward window is over, in the order they were shown.
 
     Slates whose windows are still open at the end are left out and counted: their silence says
     nothing yet. Each partition is joined by itself, as live; slates of several are put in the order
     of their stamps, those of one moment in that of partitions.
+
+    Where items have vectors of frozen sets, those of the candidates are looked up in ``data_dir``;
+    without the sets such slates are left out and counted.
     """
     excluded = Excluded()
     count = log.partitions(EVENTS)
@@ -69,7 +79,7 @@ def read_events(
             if progress is not None:
                 progress(done + offset - begin, total)
         done += offset - begin
-    return _Columns(readers, recommender, excluded).lay_out(Catalogue(log), source)
+    return _Columns(readers, recommender, excluded).lay_out(Catalogue(log), source, data_dir)
 
 
 class _Columns:
@@ -91,10 +101,10 @@ class _Columns:
         )
         self._when = _offset_of if len(readers) == 1 else _rank(self._slates)
 
-    def lay_out(self, catalogue: Catalogue, source: str) -> SlateLog:
+    def lay_out(self, catalogue: Catalogue, source: str, data_dir: Path | None) -> SlateLog:
         usable = [slate for slate in self._slates if self._usable(slate)]
         schema = self._schema([slate.impression for slate in usable])
-        offers = Offers(catalogue, schema)
+        offers = Offers(catalogue, schema, find_vectors(schema, data_dir))
         kept: list[LoggedSlate] = []
         set_of: list[int] = []
         rows: list[Floats] = []

@@ -17,7 +17,7 @@ from engine.features import Schema
 from streams.events import Features
 from streams.vector_files import SETS, load_vectors
 
-__all__ = ["VectorFeatures", "open_vectors"]
+__all__ = ["VectorFeatures", "find_vectors", "open_vectors"]
 
 Sets = Mapping[Vector, VectorSet]
 
@@ -74,6 +74,14 @@ def open_vectors(schemas: Iterable[Schema], data_dir: Path) -> dict[Vector, Vect
             raise ConfigError(f"{told}, of {feature.count} numbers; they have {count}")
         found[feature] = opened[key]
     return found
+
+
+def find_vectors(schema: Schema, data_dir: Path | None) -> dict[Vector, VectorSet]:
+    """Map the sets of a schema that are in a folder; raises ``ConfigError`` as `open_vectors`."""
+    if data_dir is None:
+        return {}
+    there = [e for e in schema.vectors if (data_dir / SETS / e.name / e.version).is_dir()]
+    return open_vectors([Schema(features=tuple(there))], data_dir)
 
 
 def _fill(

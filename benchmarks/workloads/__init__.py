@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from benchmarks.contest import Workload
-from benchmarks.workloads import curves, diagonal, edges, ranking, replay, slates, stream, sums
+from benchmarks.workloads import (
+    collisions,
+    curves,
+    diagonal,
+    edges,
+    ranking,
+    ratings,
+    replay,
+    retail,
+    retrieval,
+    slates,
+    stream,
+    sums,
+    sync,
+)
 
 __all__ = ["WORKLOADS"]
 
@@ -19,8 +33,16 @@ WORKLOADS = {
     "diagonal": Workload(
         about="decide and learn with a diagonal model", contests=diagonal.contests
     ),
+    "retrieval": Workload(
+        about="ten best of many vectors, before and after every one has moved",
+        contests=retrieval.contests,
+    ),
     "curves": Workload(
         about="cost of an event against items and columns", contests=curves.contests
     ),
     "stream": Workload(about="a topic of Kafka read and learned", contests=stream.contests),
+    "ratings": Workload(about="ratings predicted before they come", contests=ratings.contests),
+    "retail": Workload(about="what is bought next, among twenty", contests=retail.contests),
+    "collisions": Workload(about="what shared rows cost", contests=collisions.contests),
+    "sync": Workload(about="what late parameters cost", contests=sync.contests),
 }

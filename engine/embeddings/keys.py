@@ -43,11 +43,9 @@ class IdKeys(NamedTuple):
 
 @lru_cache(1024)
 def id_seeds(salt: str) -> Keys:
-    """Seeds ``(2,)`` of the key and the check of ids of one salt; not to be written to."""
+    """Seeds ``(2,)`` of the key and the check of ids of one salt; kept, so not to be written to."""
     seeds = [hash_bytes(f"{what}\0{salt}".encode()) for what in ("key", "check")]
-    made = np.array(seeds, dtype=np.uint64)
-    made.flags.writeable = False
-    return made
+    return np.array(seeds, dtype=np.uint64)
 
 
 def hash_ids(salt: str, ids: Sequence[str]) -> IdKeys:

@@ -89,7 +89,8 @@ def save_changes(table: EmbeddingTable) -> bytes:
     t = table.table
     rows = np.sort(t.rows[: t.head[at.CHANGED_ROWS]])
     lines = np.sort(t.lines[: t.head[at.CHANGED_LINES]])
-    columns: list[NDArray[Any]] = [t.head[:SAVED], rows, t.words[rows], lines, t.sketch.reshape(-1, 8)[lines]]
+    t_lines = t.sketch.reshape(-1, 8)[lines]
+    columns: list[NDArray[Any]] = [t.head[:SAVED], rows, t.words[rows], lines, t_lines]
     return _join(begin_save(table, len(rows), len(lines), whole=False), columns)
 
 

@@ -46,7 +46,8 @@ LOW = np.uint64(0xFFFFFFFF)
 class Factors(Model):
     """What models share whose ids have vectors in an embedding table.
 
-    They learn in the order of the log, so shards of them do not add.
+    They learn in the order of the log, so shards of them do not add. Where the features declare
+    no id, items' biases are all that is learned.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class Factors(Model):
         Shrinking, with every step.
     accumulator, bias_accumulator
         Where Adagrad's sums of squares begin; larger makes first steps smaller.
-    scale
+    initial_scale
         Standard deviation of a vector's initial numbers.
     admission
         Events an id must be met in before it has a vector of its own; until then it reads and
@@ -91,7 +92,7 @@ class Factors(Model):
     bias_l2: float = 0.0
     accumulator: float = 0.1
     bias_accumulator: float = 0.7
-    scale: float = 0.02
+    initial_scale: float = 0.02
     admission: int = 1
     ttl_seconds: int = 0
     max_rows: int = 1_000_000
@@ -124,15 +125,9 @@ class Factors(Model):
         )
 
     def check(self, schema: Schema) -> None:
-        """Refuse a schema without an id of the context, or whose ids are named as items are."""
-        names = [each.name for each in schema.ids]
-        if ITEM_SALT in names:
+        """Refuse a schema with an id that is named as items are, or more than a table takes."""
+        if any(each.name == ITEM_SALT for each in schema.ids):
             raise ConfigError(f"feature {ITEM_SALT!r} is an id that every item has; leave it out")
-        if not any(each.of == "context" for each in schema.ids):
-            raise ConfigError(
-                "this model learns of ids, and the features have none of the context; declare "
-                "one, like {type = 'id', name = 'user_id'}"
-            )
         self._config(self._fields(schema))
 
     def _fields(self, schema: Schema) -> tuple[str, ...]:
@@ -151,7 +146,7 @@ class Factors(Model):
             bias_l2=self.bias_l2,
             accumulator=self.accumulator,
             bias_accumulator=self.bias_accumulator,
-            scale=self.scale,
+            scale=self.initial_scale,
             threshold=self.admission,
             ttl_seconds=self.ttl_seconds,
         )
@@ -170,7 +165,7 @@ class Factors(Model):
     def _weigh(
         self, state: State, rows: Ints, outcomes: Outcomes, weight: Floats
     ) -> tuple[Floats, Floats]:
-        """Count outcomes; their weights and rewards with what is missing made up for.
+        """Count outcomes; weights, and factors of rewards, that make up for what is missing.
 
         Writes: state.
         """
@@ -178,13 +173,13 @@ class Factors(Model):
             rarity, sums = np.empty(len(rows)), state.sums
             given = (np.ascontiguousarray(weight), self.rarity_power, self.clip, rarity)
             weigh_rarity(sums["count"], state.shared["most"], rows, *given)
-            return weight * rarity, outcomes.reward
+            return weight * rarity, np.ones(len(rows))
         add_rows(state.sums["count"], rows, weight)
         if self.weighting == "none":
-            return weight, outcomes.reward
+            return weight, np.ones(len(rows))
         chosen = np.minimum(1.0 / outcomes.propensity, self.clip)
         seen = np.minimum(1.0 / outcomes.examination, self.clip)
-        return weight * chosen, outcomes.reward * seen
+        return weight * chosen, seen
 
     def _events(
         self, state: State, rows: Ints, outcomes: Outcomes, schema: Schema
@@ -262,7 +257,8 @@ class FactorizationMachine(Factors):
         self, state: State, rows: Ints, outcomes: Outcomes, weight: Floats, schema: Schema
     ) -> None:
         """Learn outcomes in order. Writes: state."""
-        weight, target = self._weigh(state, rows, outcomes, weight)
+        weight, seen = self._weigh(state, rows, outcomes, weight)
+        target = outcomes.reward * seen
         if self.loss == "logistic":
             target = np.clip(target, 0.0, self.clip if self.weighting == "propensity" else 1.0)
         keys, checks = self._events(state, rows, outcomes, schema)

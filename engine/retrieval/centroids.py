@@ -11,6 +11,7 @@ alone gives.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +95,7 @@ def nearest_of(values: Singles, vectors: Singles) -> tuple[Ints, Singles]:
 
 def lists_for(rows: int) -> int:
     """Lists for so many rows: the power of two nearest to 1.2 √rows, 1 to 65,536."""
-    return min(MOST_LISTS, 1 << max(0, round(np.log2(max(1.2 * np.sqrt(rows), 1.0)))))
+    return min(MOST_LISTS, 1 << max(0, round(math.log2(max(1.2 * math.sqrt(rows), 1.0)))))
 
 
 def train_centroids(

@@ -1,9 +1,10 @@
 """An inverted file over a slab of records: lists of rows by nearest centroid.
 
-It keeps row numbers alone and reads vectors where they are, so an update is one assignment,
-O(K · width), and moving one entry, O(1). Which list a row is in depends on its vector when it was
-last updated and on the centroids, never on how updates were cut into batches; and so do answers.
-It may not be searched while another thread updates it.
+Lists hold copies of the vectors: they are read from end to end, and a search never reads a record
+that is being written. An update is one assignment, O(K · width), and moving one entry, O(1). Which
+list a row is in, and its scores, depend on its vector when it was last updated and on the
+centroids, never on how updates were cut into batches. It may not be searched while another thread
+updates it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import ConfigError, ShapeError
 from engine.kernels.retrieval.dots import PAD
-from engine.kernels.retrieval.lists import BLOCK, TOTAL, place_rows
+from engine.kernels.retrieval.lists import BLOCK, LINE, TOTAL, place_rows
 from engine.kernels.retrieval.nearest import BATCH, CENTROIDS
 from engine.kernels.retrieval.probe import probe_lists
 from engine.retrieval.centroids import Centroids, lists_for, train_centroids
 from engine.retrieval.records import NO_ROWS, Exclusions, Filters, Found, Records, as_queries
 
-__all__ = ["InvertedFile"]
+__all__ = ["InvertedFile", "even_sample"]
 
 Ints = NDArray[np.int64]
+Singles = NDArray[np.float32]
 Shorts = NDArray[np.int32]
 
 SAMPLE = 64  # vectors a list that centroids are trained from
@@ -44,6 +46,7 @@ class InvertedFile:
         self._heads, self._sizes = _lists(len(centroids)), _lists(len(centroids)) + np.int32(1)
         self._entries, self._chain, self._owner = NOTHING, NOTHING, NOTHING
         self._where, self._rows = NOTHING, 0  # of the slab
+        self._copies = _aligned(0)
         self._spare: Ints = np.array([-1, 0, 0], dtype=np.int64)
         self._join()
 
@@ -53,7 +56,7 @@ class InvertedFile:
 
         Raises ``ConfigError`` when none is live.
         """
-        rows = np.flatnonzero(records.live) if len(records.live) else np.arange(len(records.slab))
+        rows = records.live_rows()
         made = cls(_train(records, rows, lists, seed, iterations=10))
         made.update(records, rows)
         return made
@@ -138,7 +141,7 @@ class InvertedFile:
         Parameters
         ----------
         records
-            The slab, as it is now: scores and filters are of this moment, lists of each row's last
+            The slab: filters, and what is live, are of this moment, vectors of each row's last
             update.
 
         Raises
@@ -155,12 +158,11 @@ class InvertedFile:
         excluded.check(len(asked))
         found = Found.room(len(asked), k)
         lists = len(self._heads)
+        picked = min(lists, 2 * nprobe + 16)  # at a time: most queries end within them
         probe_lists(
-            records.flat,
-            records.words,
-            records.start,
+            self._copies,
+            records.width,
             records.size,
-            records.bias,
             records.live,
             filters.available,
             filters.available_from,
@@ -180,8 +182,9 @@ class InvertedFile:
             self._chain,
             np.empty(BLOCK, dtype=np.int64),
             np.empty(BLOCK + PAD, dtype=np.float32),
-            np.empty(lists, dtype=np.int64),
             np.empty(lists + PAD, dtype=np.float32),
+            np.empty(picked, dtype=np.int64),
+            np.empty(picked, dtype=np.float32),
             found.rows,
             found.scores,
         )
@@ -263,7 +266,7 @@ class InvertedFile:
         self._flat = np.concatenate(values).reshape(-1)
         self._spreads = np.concatenate([each.spreads for each in self._versions])
         self._first = sum(map(len, values[:-1]))
-        self._numbers = np.arange(len(self._heads))
+        self._numbers = np.arange(max(len(self._heads), BLOCK))
 
     def _check(self, records: Records) -> None:
         width = self.centroids.values.shape[1]
@@ -300,6 +303,7 @@ class InvertedFile:
             self._owner,
             self._spare,
             self._where,
+            self._copies,
         )
 
     def _reserve(self, rows: int) -> None:
@@ -312,15 +316,23 @@ class InvertedFile:
         if len(self._chain) < blocks:
             self._chain, self._owner = _longer(self._chain, blocks), _longer(self._owner, blocks)
             self._entries = _longer(self._entries, blocks * BLOCK)
+            copies = _aligned(blocks * BLOCK * self.centroids.values.shape[1])
+            copies[: len(self._copies)] = self._copies
+            self._copies = copies
 
 
 def _train(
     records: Records, rows: Ints, lists: int | None, seed: int, iterations: int
 ) -> Centroids:
     wanted = lists or lists_for(len(rows))
-    if len(rows) > SAMPLE * wanted:
-        rows = rows[np.arange(SAMPLE * wanted) * len(rows) // (SAMPLE * wanted)]
-    return train_centroids(records.vectors(rows), wanted, seed=seed, iterations=iterations)
+    sample = records.vectors(even_sample(rows, wanted))
+    return train_centroids(sample, wanted, seed=seed, iterations=iterations)
+
+
+def even_sample(rows: Ints, lists: int) -> Ints:
+    """Evenly spaced rows, as many as centroids of so many lists are trained from."""
+    most = SAMPLE * lists
+    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
 def _lists(count: int) -> Shorts:
@@ -331,3 +343,10 @@ def _longer(array: Shorts, size: int) -> Shorts:
     grown = np.zeros(size, dtype=np.int32)
     grown[: len(array)] = array
     return grown
+
+
+def _aligned(size: int) -> Singles:
+    """Zeros that begin where a line of the cache does."""
+    room = np.zeros(size + LINE, dtype=np.float32)
+    skipped = -room.ctypes.data % (LINE * room.itemsize) // room.itemsize
+    return room[skipped : skipped + size]

@@ -29,7 +29,8 @@ class Records:
     Attributes
     ----------
     slab
-        float32 ``(rows, words)``, C-contiguous; read as it is at the time of a call, never copied.
+        float32 ``(rows, words)``, C-contiguous; read as it is at the time of a call, never copied
+        whole. A file is mapped copy-on-write: kernels are compiled for arrays that can be written.
     live
         uint8 ``(rows,)``, 0 for a row that holds nothing; empty when all rows do.
     size
@@ -83,6 +84,10 @@ class Records:
     def width(self) -> int:
         """Numbers of a vector with its bias behind it."""
         return self.size + (self.bias >= 0)
+
+    def live_rows(self) -> Ints:
+        """Rows that hold something, rising."""
+        return np.flatnonzero(self.live) if len(self.live) else np.arange(len(self.slab))
 
     def vectors(self, rows: Ints) -> Singles:
         """Copies of the rows' vectors, biases behind them, ``(n, width)``."""

@@ -12,7 +12,7 @@ from streams.log.kafka import open_kafka
 from streams.log.prefix import Prefix
 from streams.log.sqlite import SqliteLog
 
-__all__ = ["name_log", "read_log_as_of_now"]
+__all__ = ["find_folder", "name_log", "read_log_as_of_now"]
 
 KAFKA = "kafka://"
 
@@ -44,6 +44,13 @@ def read_log_as_of_now(place: str | Path) -> EventLog:
     if is_archive(file):
         return ArchiveLog(file)
     return _as_of_now(SqliteLog(file, read_only=True), name_log(place))
+
+
+def find_folder(place: str | Path) -> Path | None:
+    """Folder that ``place`` lies in, or is; None for a log of Kafka's."""
+    if str(place).startswith(KAFKA):
+        return None
+    return Path(place) if Path(place).is_dir() else Path(place).parent
 
 
 def name_log(place: str | Path) -> str:

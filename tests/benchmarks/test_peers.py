@@ -11,9 +11,18 @@ from benchmarks.peers.numpy_linear import RIDGE, Diagonal, Einsum, Gemv, Packed
 from benchmarks.peers.numpy_thompson import DRAWS, estimate_slate, integrate_slate
 from benchmarks.peers.redis_server import redis_client, redis_edges
 from benchmarks.peers.tables import IntDict, TupleDict, TypedDict
+from benchmarks.peers.vectors import FaissFlat, FaissInverted, Hnsw, NumpyScan
 from benchmarks.workloads.edges import make_edges
 from benchmarks.workloads.policies import Deciding
 from benchmarks.workloads.replay import replay_ours
+from benchmarks.workloads.retrieval import (
+    Exact,
+    Inverted,
+    Mover,
+    make_vectors,
+    recall_of,
+    tuned,
+)
 from benchmarks.worlds import WORLDS, make_world
 from engine.kernels.families import NORMAL
 from engine.kernels.thompson import integrate_wins
@@ -141,3 +150,35 @@ def test_redis_holds_the_sums_of_its_edges():
             ]
         )
     np.testing.assert_allclose(found, sums_of(edges), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [Exact, Inverted, NumpyScan, FaissFlat, FaissInverted, Hnsw])
+def test_indexes_find_the_true_ten_before_and_after_all_have_moved(kind):
+    if hasattr(kind, "module"):
+        pytest.importorskip(kind.module)
+    vectors = make_vectors(2000, 8)
+    index = kind(vectors.before, 16)
+    for scan in index.scans:  # the last: all lists
+        index.tune(scan)
+    mover = Mover(index, vectors)
+    for _ in range(3):
+        mover.step()
+    mover.finish()
+    for at, found in (
+        (vectors.before, kind(vectors.before, 16)),
+        (vectors.after, index),
+    ):
+        for scan in found.scans:
+            found.tune(scan)
+        true = np.argsort(-(vectors.queries @ at.T), axis=1, kind="stable")[:, :10]
+        rows = found.search(vectors.queries, 10)
+        assert recall_of(rows, true) >= (0.97 if kind is Hnsw else 0.9999)
+
+
+def test_an_index_scans_as_much_as_it_needs():
+    vectors = make_vectors(2000, 8)
+    true = np.argsort(-(vectors.queries @ vectors.before.T), axis=1)[:, :10]
+    index = tuned(Inverted, vectors, 32, true)
+    assert recall_of(index.search(vectors.queries[:200], 10), true[:200]) >= 0.95
+    assert index.name.endswith(f"scanning {index.nprobe}")
+    assert index.nprobe < 32

@@ -55,7 +55,7 @@ def test_names_are_the_ones_promised():
     """Every model with every exploration whose probabilities can be stated."""
     anywhere = ("greedy", "epsilon", "softmax", "squarecb", "fastcb")
     promised = {"uniform"} | {f"{model}-{kind}" for model in MODELS for kind in anywhere}
-    spread = MODELS.keys() - {"river", "importance"}
+    spread = MODELS.keys() - {"river", "importance", "mf", "fm", "bpr"}
     promised |= {f"{model}-{kind}" for model in spread for kind in ("ucb", "top-m")}
     drawn = spread - {"bagged", "diagonal"}  # replicas, and spreads that may be infinite
     promised |= {f"{model}-thompson" for model in drawn}

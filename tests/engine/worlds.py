@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.features import Categorical, Interaction, Numeric, Schema
+from engine.features import Categorical, Id, Interaction, Numeric, Schema
 from engine.policy import Candidates, Outcomes, Requests
 from engine.registry import make_policy, policy_names
 
@@ -16,6 +16,9 @@ SCHEMA = Schema(
         Interaction(left="device", right="genre"),
     )
 )
+# The same with ids, for models with an embedding table: the others take no ids.
+WITH_USER = Schema(features=(*SCHEMA.features, Id(name="user")))
+WITH_IDS = Schema(features=(*WITH_USER.features, Id(name="place"), Id(name="brand", of="item")))
 ITEMS = tuple(f"item-{i}" for i in range(7))
 HOUR = 3_600_000
 SPECS = [
@@ -39,7 +42,7 @@ def policy(spec, **settings):
 
 
 def contexts(rng, n):
-    return [
+    drawn = [
         {
             "hour": float(rng.integers(24)),
             "age": float(rng.normal(40, 10)),
@@ -47,12 +50,19 @@ def contexts(rng, n):
         }
         for _ in range(n)
     ]
+    return [
+        each | {"user": f"user-{each['hour']:.0f}", "place": f"{each['age'] // 10:.0f}"}
+        for each in drawn
+    ]
 
 
 def item_features(items):
     """Features of items, a function of their names: a renamed item keeps its own."""
     numbers = [sum(map(ord, item.removeprefix("other-"))) for item in items]
-    return [{"price": float(n % 11), "genre": ("pop", "jazz", "folk")[n % 3]} for n in numbers]
+    return [
+        {"price": float(n % 11), "genre": ("pop", "jazz", "folk")[n % 3], "brand": f"brand-{n % 4}"}
+        for n in numbers
+    ]
 
 
 def outcomes(seed, n, items=ITEMS):

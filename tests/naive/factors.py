@@ -103,3 +103,35 @@ class Factors:
         for (_, record), (b, v) in zip(found, steps, strict=True):
             record.step(b, v)
         return predicted
+
+
+class Pairs:
+    """Bayesian personalised ranking; negatives are told, the event's item is the last key."""
+
+    def __init__(self, settings, start, *, biased, values=None):
+        self.records = Records(settings, start)
+        self.biased, self.values = biased, values
+
+    def learn(self, keys, negatives, w):
+        """Returns the chance by which the item stood above each negative before its step."""
+        values = self.values or [1.0] * len(keys)
+        context = [
+            (x, self.records[(f, k)])
+            for f, (x, k) in enumerate(zip(values[:-1], keys[:-1], strict=True))
+            if k
+        ]
+        last = len(keys) - 1
+        item = self.records[(last, keys[last])]
+        sums = sum((x * record.vector for x, record in context), np.zeros(len(item.vector)))
+        won = []
+        for key in negatives:
+            other = self.records[(last, key)]
+            difference = item.vector - other.vector
+            s = float(sums @ difference) + self.biased * (item.bias - other.bias)
+            won.append(1.0 / (1.0 + math.exp(-s)))
+            g = -w * (1.0 - won[-1])
+            item.step(g * self.biased, g * sums)
+            other.step(-g * self.biased, -g * sums)
+            for x, record in context:
+                record.step(0.0, g * x * difference)
+        return won

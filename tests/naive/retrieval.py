@@ -37,3 +37,58 @@ def search(records, queries, k, filters, excluded=None, rows=None):
         all_rows.append([row for _, row in best] + [-1] * lack)
         all_scores.append([-value for value, _ in best] + [-np.inf] * lack)
     return np.array(all_rows), np.array(all_scores)
+
+
+class Clusters:
+    """Streaming k-means: `engine.kernels.retrieval.clusters` in plain words."""
+
+    def __init__(self, config):
+        self.config = config
+        self.values, self.wins, self.born = [], [], []
+        self.mass, self.error = [], []
+        self.events, self.split = 0, None
+
+    def learn(self, x):
+        config, k = self.config, self.config.count
+        x = np.asarray(x, dtype=np.float32)
+        if not np.all(np.abs(x) <= 1e9):
+            return
+        self.events += 1
+        gaps = [float(np.sum((x.astype(float) - value) ** 2)) for value in self.values]
+        nearest = int(np.argmin(gaps)) if gaps else -1
+        if len(self.values) < k and (not gaps or gaps[nearest] > 0):
+            for column, value in zip(self._columns(), (x, 1, self.events, 1.0, 0.0), strict=True):
+                column.append(value)
+        elif self.split and nearest == self.split[1]:
+            dead, heavy = self.split
+            self.mass[heavy] /= 2
+            self.error[heavy] /= 2
+            new = x, 1, self.events, self.mass[heavy] + 1, self.error[heavy]
+            for column, value in zip(self._columns(), new, strict=True):
+                column[dead] = value
+            self.split = None
+        else:
+            self.wins[nearest] += 1
+            step = max(1 / self.wins[nearest], config.least_step)
+            old = self.values[nearest].astype(float)
+            self.values[nearest] = (old + step * (x.astype(float) - old)).astype(np.float32)
+            self.mass[nearest] += 1
+            self.error[nearest] += gaps[nearest]
+        if self.events % (config.check_every or k) == 0 and len(self.values) == k:
+            dead, heavy = int(np.argmin(self.mass)), int(np.argmax(self.error))
+            few = self.mass[dead] < config.dead_share * sum(self.mass) / k
+            self.split = (dead, heavy) if few and dead != heavy and self.error[heavy] > 0 else None
+        if self.events % (config.half_life or 64 * k) == 0:
+            self.mass = [value / 2 for value in self.mass]
+            self.error = [value / 2 for value in self.error]
+
+    def _columns(self):
+        return self.values, self.wins, self.born, self.mass, self.error
+
+
+def assign(values, x, top, temperature):
+    """Numbers of the nearest and their weights."""
+    gaps = np.sum((np.asarray(values, float) - np.asarray(x, np.float32).astype(float)) ** 2, 1)
+    order = np.argsort(gaps, kind="stable")[:top]
+    weights = np.exp(-(gaps[order] - gaps[order[0]]) / (2 * temperature))
+    return order, weights / weights.sum()

@@ -7,6 +7,9 @@ import pytest
 from msgspec import structs
 
 from engine.batches import Candidates, Requests
+from engine.embeddings.keys import hash_ids
+from engine.embeddings.vectors import VectorSet
+from engine.errors import ConfigError
 from engine.features import Schema
 from engine.registry import make_policy
 from simulator.evaluate import evaluate, weigh
@@ -20,6 +23,8 @@ from streams.log.base import CATALOGUE, EVENTS
 from streams.log.memory import MemoryLog
 from streams.rows import ItemRows, pick_features
 from streams.shard import Shard
+from streams.vector_features import VectorFeatures, open_vectors
+from streams.vector_files import save_vectors
 from tests.item_model import register
 from tests.simulator.test_targets import log_of, table_file, uniform_log
 
@@ -32,7 +37,7 @@ HOUR = {"type": "numeric", "name": "hour", "center": 12, "scale": 6}
 class House:
     """A log that is served from and learned of, one slate at a time."""
 
-    def __init__(self, spec, *features, learn="close"):
+    def __init__(self, spec, *features, learn="close", sets=None):
         self.config = EngineConfig(
             policies={"main": PolicyConfig(spec=spec, features=features)},
             recommenders={
@@ -42,7 +47,8 @@ class House:
         self.policy = self.config.policies["main"].build("main")
         self.log, self.shard = MemoryLog(START), Shard()
         self.catalogue = Catalogue(self.log)
-        self.rows = ItemRows(self.policy.schema)
+        self.vectors = VectorFeatures(self.policy.schema, sets or {})
+        self.rows = ItemRows(self.policy.schema, self.vectors)
         self.append(self.config.to_control(START))
 
     def append(self, *events, topic=EVENTS):
@@ -69,7 +75,12 @@ class House:
                 item_id=found[pick],
                 propensity=float(slates.propensity[0, slot]),
                 method=slates.methods()[0][slot],
-                features=pick_features(self.policy.schema, self.catalogue.item(found[pick])),
+                features=pick_features(
+                    self.policy.schema,
+                    self.catalogue.item(found[pick]),
+                    found[pick],
+                    self.vectors,
+                ),
             )
             for slot, pick in enumerate(slates.picks[0])
         ]
@@ -99,10 +110,10 @@ class House:
             )
         )
 
-    def read(self):
+    def read(self, data_dir=None):
         self.log.time_ms += 60_000
         self.append(Tick(ts=0))
-        return read_events(self.log)
+        return read_events(self.log, data_dir=data_dir)
 
 
 def priced(item, price):
@@ -149,6 +160,47 @@ def test_a_policy_over_item_features_is_scored_on_its_log_as_it_served(monkeypat
     assert not np.allclose(blind.propensities(log), log.propensity)
     assert len(log.candidates.sets) > 15  # one for every change of a price
     assert evaluate(log, [spec]).policies[0].estimates[0].value is not None
+
+
+TASTE = {"type": "vector", "name": "taste", "count": 2, "version": "a"}
+STYLE = {"type": "vector", "name": "style", "of": "item", "count": 2, "version": "a"}
+
+
+def test_a_policy_over_vectors_is_scored_where_their_sets_are(tmp_path):
+    rng = np.random.default_rng(3)
+    users = [f"u{number}" for number in range(10)]
+    for name, salt, ids in (("taste", "user_id", users), ("style", "item_id", ITEMS[:5])):
+        vectors = rng.normal(size=(len(ids), 2)).astype(np.float32)
+        save_vectors(tmp_path, name, VectorSet.of(hash_ids(salt, ids).keys, vectors, "a"))
+    crossed = {"type": "interaction", "left": "taste", "right": "style"}
+    features = (TASTE, STYLE, crossed)
+    spec = "shared-ucb:floor=0.3,alpha=1"
+    house = House(spec, *features, sets=open_vectors([Schema.from_list(features)], tmp_path))
+    house.put(*(Item(ts=0, id=item) for item in ITEMS), Pool(ts=0, name="home", item_ids=ITEMS))
+    for number in range(60):
+        context = house.vectors.of_context({}, users[number % 10])
+        seen = house.serve(f"r{number}", context)
+        for slot in range(3):
+            if rng.random() < 0.4:
+                house.click(seen, slot)
+    log = house.read(tmp_path)
+    assert len(log) == 60
+    target = LearnedTarget(make_policy(spec, schema=log.schema), batch=1)
+    np.testing.assert_allclose(target.propensities(log), log.propensity, rtol=1e-9)
+
+    elsewhere = house.read()
+    assert len(elsewhere) == 0
+    told = "vectors of the candidates unknown, or of another version"
+    assert elsewhere.excluded == {told: 60}
+    next_vectors = VectorSet.of(hash_ids("item_id", ITEMS).keys, np.ones((6, 2), np.float32), "b")
+    save_vectors(tmp_path, "style", next_vectors)
+    moved = {"main": PolicyConfig(spec=spec, features=(TASTE, {**STYLE, "version": "b"}, crossed))}
+    house.append(replace(house.config, policies=moved).to_control(0))
+    assert house.read(tmp_path).excluded == {told: 60}
+
+    (tmp_path / "vectors" / "style" / "b" / "keys.npy").write_bytes(b"")
+    with pytest.raises(ConfigError, match="damaged"):
+        house.read(tmp_path)
 
 
 @pytest.mark.parametrize("learn", ["close", "first"])

@@ -1,4 +1,4 @@
-"""The best k of what is offered: a heap with the worst on top, so that most are turned away at once.
+"""The best k of what is offered: a heap with the worst on top, which turns most away at once.
 
 Of two rows the one with the higher score is better, of equal scores the lower row. What is kept
 is the same in whatever order rows are offered. A score that is NaN is never kept.
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.compile import inline_uncounted
+from engine.kernels.retrieval.dots import any_above1
 
-__all__ = ["bound1", "offer1", "sink1", "sort1"]
+__all__ = ["bound1", "offer1", "pick1", "sort1"]
 
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
+
+GROUP = 64  # values compared at once
 
 
 @inline_uncounted
@@ -73,3 +76,18 @@ def sort1(rows: Ints, scores: Singles, count: int) -> None:
         sink1(rows, scores, 0, left, row, score)
     for at in range(count, len(rows)):
         rows[at], scores[at] = -1, -np.inf
+
+
+@inline_uncounted
+def pick1(values: Singles, m: int, rows: Ints, scores: Singles) -> int:
+    """Writes: rows, scores. The best of m values, as many as rows holds; returns how many."""
+    count, first = 0, 0
+    while first < m:
+        few = min(GROUP, m - first)
+        if any_above1(values[first:], few, bound1(scores, count)):
+            for at in range(first, first + few):
+                if values[at] >= bound1(scores, count):
+                    count = offer1(rows, scores, count, at, values[at])
+        first += few
+    sort1(rows, scores, count)
+    return count

@@ -32,8 +32,8 @@ VECTOR = ir.VectorType(FLOAT, LANES)
 
 @instruction
 def dots1(
-    _context: Any, flat: Any, a: Any, b: Any, c: Any, d: Any, query: Any, start: Any, size: Any,
-    out: Any, at: Any,
+    _context: Any, flat: Any, a: Any, b: Any, c: Any, d: Any,  # noqa: ARG001
+    query: Any, start: Any, size: Any, out: Any, at: Any,  # noqa: ARG001
 ) -> Any:  # fmt: skip
     """Writes: out. Inner products of ``flat[x : x + size]``, x of a, b, c, d, with a query.
 
@@ -145,7 +145,7 @@ def score_block1(
     flat: Singles, words: int, start: int, size: int, rows: Ints, first: int, m: int,
     query: Singles, at: int, out: Singles,
 ) -> None:  # fmt: skip
-    """Writes: out. Scores of ``rows[first : first + m]``, of a slab laid flat; with room for `PAD` more."""
+    """Writes: out, with room for `PAD` more. Scores ``rows[first : first + m]`` of a flat slab."""
     last = first + m - 1
     for s in range(0, m, TOGETHER):
         a = rows[first + s] * words + start

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from engine.kernels.compile import inline_uncounted, kernel
 from engine.kernels.retrieval.dots import best_of1, score_block1
 
-__all__ = ["BATCH", "CENTROIDS", "add_members", "find_nearest", "nearest1"]
+__all__ = ["BATCH", "CENTROIDS", "add1", "add_members", "find_nearest", "nearest1"]
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -16,6 +16,13 @@ Ints = NDArray[np.int64]
 
 BATCH = 16  # vectors at a time
 CENTROIDS = 64  # scored at a time, for every vector of a batch
+
+
+@inline_uncounted
+def add1(values: Singles, more: Singles, m: int) -> None:
+    """Writes: values. Adds the first m of others to them."""
+    for i in range(m):
+        values[i] += more[i]
 
 
 @inline_uncounted
@@ -36,8 +43,7 @@ def nearest1(
             score_block1(
                 centroids, width, 0, width, numbers, c, few, vectors, start + s * width, values
             )
-            for i in range(few):
-                values[i] += halves[c + i]
+            add1(values, halves[c:], few)
             place = best_of1(values, few, best[at + s])
             if place >= 0:
                 found[at + s], best[at + s] = c + place, values[place]
