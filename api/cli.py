@@ -25,6 +25,7 @@ from api.commands import (
     serve,
     simulate,
     state,
+    table,
 )
 from engine.errors import ConfigError, SlatestreamError
 
@@ -53,6 +54,7 @@ app.command()(state.reset)
 app.command()(state.migrate)
 app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
+app.add_typer(table.app, name="table")
 
 
 def _version(show: bool) -> None:

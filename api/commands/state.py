@@ -24,6 +24,7 @@ __all__ = [
     "DataDirOption",
     "JsonOption",
     "migrate",
+    "open_existing",
     "reset",
     "restore",
     "snapshot",
@@ -52,7 +53,7 @@ def snapshot(
     settings = _settings(config, data_dir)
     from streams.snapshots import write_snapshot  # noqa: PLC0415  (loads numba)
 
-    store = _open_existing(settings)
+    store = open_existing(settings)
     try:
         written = write_snapshot(store.database, file)
     finally:
@@ -143,7 +144,8 @@ def _settings(config: Path | None, data_dir: Path | None) -> Settings:
     return settings
 
 
-def _open_existing(settings: Settings) -> Store:
+def open_existing(settings: Settings) -> Store:
+    """Open the store; raises ``StoreError`` when there is none yet."""
     from api.backends import open_store, store_place  # noqa: PLC0415  (loads numba)
     from streams.errors import StoreError  # noqa: PLC0415
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,15 +12,41 @@ from numpy.typing import NDArray
 
 from engine.embeddings.config import TableConfig
 from engine.errors import ShapeError
+from engine.kernels.embeddings import layout as at
+from engine.kernels.embeddings.index import FIRST
 from engine.kernels.embeddings.layout import Table
 from engine.kernels.embeddings.lookups import BATCH, BUSY, OWN, lookup_keys
 
-__all__ = ["Lookups"]
+__all__ = ["Lookups", "TableStatistics"]
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableStatistics:
+    """What became of ids so far, and what the table takes.
+
+    ``readmitted`` is estimated, never too low for ids that left lately. ``collisions`` counts
+    claims of a key whose id is another than that it was admitted for. ``clamped`` counts events
+    whose stamps were too far ahead.
+    """
+
+    rows: int
+    admitted: int
+    rejected: int
+    expired: int
+    evicted: int
+    erased: int
+    readmitted: int
+    collisions: int
+    clamped: int
+    watermark: int  # s
+    load: float  # of the index
+    index_bytes: int
+    bytes: int
 
 
 class Lookups(ABC):
@@ -94,6 +121,29 @@ class Lookups(ABC):
                 out[found == BUSY] = 0.0
                 break
         return out, found == OWN
+
+    def statistics(self) -> TableStatistics:
+        """What became of ids so far."""
+        t = self.arrays()
+        head = t.head
+        buckets = int(t.cells[0])
+        used = head[at.FRESH] * t.words.itemsize * t.words.shape[1]
+        index = 64 * (buckets + FIRST)
+        return TableStatistics(
+            rows=int(head[at.LIVE]),
+            admitted=int(head[at.ADMITTED]),
+            rejected=int(head[at.REJECTED]),
+            expired=int(head[at.EXPIRED]),
+            evicted=int(head[at.EVICTED]),
+            erased=int(head[at.ERASED]),
+            readmitted=int(head[at.READMITTED]),
+            collisions=int(head[at.COLLISIONS]),
+            clamped=int(head[at.CLAMPED]),
+            watermark=int(head[at.WATERMARK]),
+            load=int(head[at.STORED]) / (4 * buckets),
+            index_bytes=index,
+            bytes=int(used + index + self.config.sketch_bytes),
+        )
 
     def check(self, keys: Keys, features: Ints | int) -> tuple[Keys, Ints]:
         """Bring what is asked for to the types kernels take; ``ShapeError`` when it cannot be."""

@@ -9,13 +9,12 @@ that nothing of it can be saved apart, and saves never stop the writer for the w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.embeddings.config import TableConfig
-from engine.embeddings.lookups import Lookups
+from engine.embeddings.lookups import Lookups, TableStatistics
 from engine.embeddings.memory import Room, reserve
 from engine.errors import ShapeError
 from engine.kernels.embeddings import layout as at
@@ -35,30 +34,6 @@ Checks = NDArray[np.uint32]
 
 BUCKETS = 64  # of a new index
 SEEDED = 0x1DE4  # makes the index's seed of the table's
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableStatistics:
-    """What became of ids so far, and what the table takes.
-
-    ``readmitted`` is estimated, never too low for ids that left lately. ``collisions`` counts
-    claims of a key whose id is another than that it was admitted for. ``clamped`` counts events
-    whose stamps were too far ahead.
-    """
-
-    rows: int
-    admitted: int
-    rejected: int
-    expired: int
-    evicted: int
-    erased: int
-    readmitted: int
-    collisions: int
-    clamped: int
-    watermark: int  # s
-    load: float  # of the index
-    index_bytes: int
-    bytes: int
 
 
 class EmbeddingTable(Lookups):
@@ -225,28 +200,6 @@ class EmbeddingTable(Lookups):
         """Remove keys; returns how many were there. Writes: this table."""
         return int(erase_keys(*self.table, np.ascontiguousarray(keys, dtype=np.uint64)))
 
-    def statistics(self) -> TableStatistics:
-        """What became of ids so far."""
-        t, head = self.table, self.table.head
-        buckets = int(t.cells[0])
-        used = head[at.FRESH] * t.words.itemsize * t.words.shape[1]
-        index = 64 * (buckets + FIRST)
-        return TableStatistics(
-            rows=int(head[at.LIVE]),
-            admitted=int(head[at.ADMITTED]),
-            rejected=int(head[at.REJECTED]),
-            expired=int(head[at.EXPIRED]),
-            evicted=int(head[at.EVICTED]),
-            erased=int(head[at.ERASED]),
-            readmitted=int(head[at.READMITTED]),
-            collisions=int(head[at.COLLISIONS]),
-            clamped=int(head[at.CLAMPED]),
-            watermark=int(head[at.WATERMARK]),
-            load=int(head[at.STORED]) / (4 * buckets),
-            index_bytes=index,
-            bytes=int(used + index + t.sketch.nbytes),
-        )
-
     def _mix_anew(self) -> None:
         """Move to an index with another seed: that of now is a bad one for the keys there are.
 
@@ -276,6 +229,13 @@ class EmbeddingTable(Lookups):
         first, fresh = len(self.config.features), int(self.table.head[at.FRESH])
         kinds = self.table.words[first:fresh, at.KIND]
         return np.flatnonzero((kinds & at.FREE) == 0) + first
+
+    def freeze(self, feature: int) -> tuple[Keys, Floats]:
+        """Copy the keys ``(m,)`` of a feature's ids and their vectors ``(m, width)``."""
+        rows = self.live_rows()
+        rows = rows[(self.table.words[rows, at.KIND] & at.FEATURE_MASK) == feature]
+        width = self.config.features[feature].width
+        return self.keys_of(rows), self.table.floats[rows, at.HEADER : at.HEADER + width].copy()
 
     def keys_of(self, rows: Ints) -> Keys:
         """Keys of records in use, uint64 ``(n,)``."""
