@@ -150,7 +150,7 @@ class TableReader(Lookups):
             before=np.zeros(0, dtype=np.uint64),
             words=words,
             floats=words.view(np.float32),
-            sketch=np.zeros(0, dtype=np.uint64),
+            sketch=self._map("sketch", (-1,), np.uint64),
             row_marks=np.zeros(0, dtype=np.uint8),
             rows=np.zeros(0, dtype=np.int64),
             line_marks=np.zeros(0, dtype=np.uint8),

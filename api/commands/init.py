@@ -38,7 +38,7 @@ remember_events = 100000      # event ids kept, so that a repeat is answered as 
 
 # A policy: MODEL-EXPLORATION with settings, or "uniform".
 # Models: linear, shared, hybrid, columnwise, diagonal, fourier, beta, poisson, normal, logistic,
-# bagged, groupwise, river, importance.
+# bagged, groupwise, river, importance, mf, fm, bpr.
 # Explorations: greedy, epsilon, softmax, ucb, kl-ucb, thompson, marginal-thompson, squarecb,
 # fastcb, exp3, bagging, top-m. Slates: sequential, plackett-luce, ruled.
 # floor is the share of every slot spread over all candidates left.

@@ -25,13 +25,17 @@ Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
 
+SAMPLED_LINES = 1024  # of the sketch, for an estimate
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableStatistics:
     """What became of ids so far, and what the table takes.
 
     ``readmitted`` is estimated, never too low for ids that left lately. ``collisions`` counts
     claims of a key whose id is another than that it was admitted for. ``clamped`` counts events
-    whose stamps were too far ahead.
+    whose stamps were too far ahead. ``false_admission`` estimates the chance that the sketch takes
+    an id never met for one met often enough, at the least threshold there is.
     """
 
     rows: int
@@ -43,6 +47,7 @@ class TableStatistics:
     readmitted: int
     collisions: int
     clamped: int
+    false_admission: float
     watermark: int  # s
     load: float  # of the index
     index_bytes: int
@@ -139,11 +144,23 @@ class Lookups(ABC):
             readmitted=int(head[at.READMITTED]),
             collisions=int(head[at.COLLISIONS]),
             clamped=int(head[at.CLAMPED]),
+            false_admission=self._false_admission(),
             watermark=int(head[at.WATERMARK]),
             load=int(head[at.STORED]) / (4 * buckets),
             index_bytes=index,
             bytes=int(used + index + self.config.sketch_bytes),
         )
+
+    def _false_admission(self) -> float:
+        # An id has four counters of a line; some lines stand for all.
+        thresholds = [each.threshold for each in self.config.features if each.threshold > 1]
+        if not thresholds:
+            return 0.0
+        lines = self.arrays().sketch.reshape(-1, 8)
+        some = lines[:: max(len(lines) // SAMPLED_LINES, 1)]
+        nibbles = (some[:, :, None] >> np.arange(0, 64, 4, dtype=np.uint64)) & np.uint64(15)
+        high = (nibbles >= min(thresholds) - 1).mean(axis=(1, 2))
+        return float((high**4).mean())
 
     def check(self, keys: Keys, features: Ints | int) -> tuple[Keys, Ints]:
         """Bring what is asked for to the types kernels take; ``ShapeError`` when it cannot be."""

@@ -46,7 +46,6 @@ class Embeddings:
         """Return an independent copy."""
         twin = Embeddings(self.table.config)
         restore_table(twin.table, save_table(self.table))
-        twin.mark_saved()
         return twin
 
 

@@ -77,7 +77,11 @@ def begin_save(table: EmbeddingTable, rows: int, lines: int, *, whole: bool) -> 
 
 
 def save_table(table: EmbeddingTable) -> bytes:
-    """Save all of a table."""
+    """Save all of a table.
+
+    Deltas follow it that begin where it ends: take it when nothing is listed as changed, or call
+    `EmbeddingTable.mark_saved` right after it.
+    """
     t = table.table
     rows, lines = int(t.head[at.FRESH]), len(t.line_marks)
     columns: list[NDArray[Any]] = [t.head[:SAVED], t.words[:rows], t.sketch]
@@ -89,8 +93,13 @@ def save_changes(table: EmbeddingTable) -> bytes:
     t = table.table
     rows = np.sort(t.rows[: t.head[at.CHANGED_ROWS]])
     lines = np.sort(t.lines[: t.head[at.CHANGED_LINES]])
-    t_lines = t.sketch.reshape(-1, 8)[lines]
-    columns: list[NDArray[Any]] = [t.head[:SAVED], rows, t.words[rows], lines, t_lines]
+    columns: list[NDArray[Any]] = [
+        t.head[:SAVED],
+        rows,
+        t.words[rows],
+        lines,
+        t.sketch.reshape(-1, 8)[lines],
+    ]
     return _join(begin_save(table, len(rows), len(lines), whole=False), columns)
 
 
@@ -139,8 +148,7 @@ def put_columns(table: EmbeddingTable, told: Numbered, columns: Columns) -> None
     table.run(lambda start: put_records(*table.table, start, places, records), len(places))
     put_lines(*table.table, columns["lines"], columns["sketch"])
     table.table.head[:SAVED] = columns["head"]
-    table.mark_saved()
-    table.number_saved = told.number
+    table.follow(told.number)
 
 
 def _read(saved: bytes) -> tuple[Numbered, int]:

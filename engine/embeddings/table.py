@@ -55,8 +55,13 @@ class EmbeddingTable(Lookups):
         self.config = config
         self.number_saved = 0
         self.room = Room()
-        self.table = self._empty()
-        begin_rows(*self.table, len(config.features))
+        self.table = self._begun()
+
+    def _begun(self) -> Table:
+        t = self._empty()
+        begin_rows(*t, len(self.config.features))
+        _unlist(t)  # whoever has the settings has these
+        return t
 
     def _empty(self) -> Table:
         config = self.config
@@ -77,7 +82,7 @@ class EmbeddingTable(Lookups):
             before=np.zeros(0, dtype=np.uint64),
             words=words,
             floats=words.view(np.float32),
-            sketch=reserve((lines * 8,), np.uint64, scattered=True),
+            sketch=self.room.reserve("sketch", (lines * 8,), np.uint64),
             row_marks=reserve((capacity,), np.uint8),
             rows=reserve((capacity,), np.int64),
             line_marks=reserve((lines,), np.uint8),
@@ -95,24 +100,26 @@ class EmbeddingTable(Lookups):
         words = room.reserve("words", t.words.shape, np.uint32)
         cells = room.reserve(f"cells-{number}", t.cells.shape, np.uint64)
         head = room.reserve(f"head-{number}", t.head.shape, np.int64)
+        sketch = room.reserve("sketch", t.sketch.shape, np.uint64)
         words[:fresh], cells[:used], head[:] = t.words[:fresh], t.cells[:used], t.head
-        self.room = room
-        self.table = t._replace(head=head, cells=cells, words=words, floats=words.view(np.float32))
+        sketch[:], self.room = t.sketch, room
+        moved = t._replace(head=head, cells=cells, words=words, floats=words.view(np.float32))
+        self.table = moved._replace(sketch=sketch)
 
     def clear(self) -> None:
         """Forget every id. Writes: this table."""
-        before, empty = self.table, self._empty()
-        begin_rows(*empty, len(self.config.features))
-        self.table, self.number_saved = empty, 0
+        before = self.table
+        self.table, self.number_saved = self._begun(), 0
         before.head[at.LEFT] = 1
 
     def mark_saved(self) -> None:
         """Note that all changes are kept somewhere: the next save of changes begins here."""
-        t, head = self.table, self.table.head
-        self.number_saved += bool(head[at.CHANGED_ROWS])
-        t.row_marks[t.rows[: head[at.CHANGED_ROWS]]] = 0
-        t.line_marks[t.lines[: head[at.CHANGED_LINES]]] = 0
-        head[at.CHANGED_ROWS] = head[at.CHANGED_LINES] = 0
+        self.follow(self.number_saved + bool(self.table.head[at.CHANGED_ROWS]))
+
+    def follow(self, number: int) -> None:
+        """Note that this table is what the save of a number told."""
+        self.number_saved = number
+        _unlist(self.table)
 
     def __len__(self) -> int:
         """Ids that have a vector of their own."""
@@ -176,6 +183,11 @@ class EmbeddingTable(Lookups):
         keys, features = self.check(keys, features)
         if checks is None:
             checks = np.zeros(len(keys), dtype=np.uint32)
+        if len(seconds) and not (seconds.min() >= 0 and seconds.max() < 1 << 32):
+            raise ShapeError(
+                f"seconds are {seconds.min()} to {seconds.max()}; give seconds since the epoch, "
+                "from 0 to below 2^32"
+            )
         if seconds.shape != keys.shape or checks.shape != keys.shape:
             raise ShapeError(
                 f"seconds are {seconds.shape} and checks {checks.shape}; {len(keys)} keys need as "
@@ -206,7 +218,7 @@ class EmbeddingTable(Lookups):
         Readers that still have the arrays of before find what they hold in their index, and are
         told to take the new ones where they miss.
         """
-        before, rows = self.table, self.live_rows()
+        before, rows = self.table, self._indexed_rows()
         keys, buckets = self.keys_of(rows), int(before.cells[0])
         if len(keys) > limit1(buckets) >> 1:
             buckets = min(1 << buckets.bit_length(), most_buckets(self.config.max_rows))
@@ -223,6 +235,13 @@ class EmbeddingTable(Lookups):
         heading[:] = head
         self.table = before._replace(head=heading, cells=index)
         before.head[at.LEFT] = 1
+
+    def _indexed_rows(self) -> Ints:
+        # By the index: in the midst of a load not all records are in it yet.
+        cells, zero = self.table.cells, int(self.table.head[at.ZERO_ROW])
+        buckets = cells[8 : 8 * (FIRST + int(cells[0]))].reshape(-1, 2, 4)
+        rows: Ints = buckets[:, 1][buckets[:, 0] != 0].astype(np.int64)
+        return np.append(rows, zero - 1) if zero else rows
 
     def live_rows(self) -> Ints:
         """Records that are a key's, in order, int64 ``(len(self),)``."""
@@ -249,6 +268,12 @@ def begin_cells(cells: Keys, buckets: int) -> Keys:
     """Make zeros an empty index. Writes: cells."""
     cells[0] = buckets
     return cells
+
+
+def _unlist(t: Table) -> None:
+    t.row_marks[t.rows[: t.head[at.CHANGED_ROWS]]] = 0
+    t.line_marks[t.lines[: t.head[at.CHANGED_LINES]]] = 0
+    t.head[at.CHANGED_ROWS] = t.head[at.CHANGED_LINES] = 0
 
 
 def most_buckets(rows: int) -> int:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from engine.errors import ConfigError
-from engine.retrieval.centroids import Centroids, lists_for, train_centroids
+from engine.retrieval.centroids import Centroids, lists_for, train_for
 from engine.retrieval.exact import search_exact
-from engine.retrieval.inverted import InvertedFile, even_sample
+from engine.retrieval.inverted import InvertedFile
 from engine.retrieval.records import Exclusions, Filters, Found, Records
 
 __all__ = ["Retriever", "RetrieverConfig"]
@@ -85,10 +85,8 @@ class Retriever:
 
     def train(self, records: Records) -> Centroids:
         """Train centroids for the rows that are live now; changes nothing."""
-        rows = records.live_rows()
-        lists = self.config.lists or lists_for(len(rows))
-        sample = records.vectors(even_sample(rows, lists))
-        return train_centroids(sample, lists, seed=self.config.seed)
+        lists = self.config.lists or None
+        return train_for(records, records.live_rows(), lists=lists, seed=self.config.seed)
 
     def adopt(self, records: Records, centroids: Centroids) -> None:
         """Assign with these centroids from now on. Writes: this retriever.
