@@ -78,6 +78,8 @@ window_seconds = 600.0        # feedback counts within this time of the slate
 default_reward = 0.0          # the reward of a slot nobody reacted to
 kinds = { click = 1.0 }       # what each kind of feedback is worth; others are not learned
 learn = "close"               # "first" learns a slot at its first feedback: faster, biased
+# shortlist = 500             # with mf, fm or bpr: rank only the best of a large pool, found first,
+# shortlist_random = 20       # and some of the others, drawn anew for each request
 
 # API keys: make one with 'slatestream keys new --scope serve' and paste its lines here.
 # [[keys]]

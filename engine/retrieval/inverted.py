@@ -10,13 +10,15 @@ updates it.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from engine.embeddings.memory import reserve
 from engine.errors import ConfigError, ShapeError
 from engine.kernels.retrieval.dots import PAD
-from engine.kernels.retrieval.lists import BLOCK, LINE, TOTAL, place_rows
+from engine.kernels.retrieval.lists import BLOCK, TOTAL, place_rows
 from engine.kernels.retrieval.nearest import BATCH, CENTROIDS
 from engine.kernels.retrieval.probe import probe_lists
 from engine.retrieval.centroids import Centroids, train_for
@@ -37,6 +39,7 @@ Ints = NDArray[np.int64]
 Singles = NDArray[np.float32]
 Shorts = NDArray[np.int32]
 
+SPARE_LISTS = 1024  # that may be adopted before anything is copied
 NOTHING: Shorts = np.empty(0, dtype=np.int32)
 
 
@@ -46,15 +49,19 @@ class InvertedFile:
     Parameters
     ----------
     centroids
-        Of the first version; see `train`.
+        Of the first version; see `train_centroids`.
+    capacity
+        Rows that the slab may come to have: addresses are reserved for them, memory is not, so
+        that nothing is copied when the slab grows up to there.
     """
 
-    def __init__(self, centroids: Centroids) -> None:
+    def __init__(self, centroids: Centroids, *, capacity: int = 0) -> None:
+        self._capacity = capacity
         self._versions = [centroids]
         self._heads, self._sizes = _lists(len(centroids)), _lists(len(centroids)) + np.int32(1)
         self._entries, self._chain, self._owner = NOTHING, NOTHING, NOTHING
         self._where, self._rows = NOTHING, 0  # of the slab
-        self._copies = _aligned(0)
+        self._copies: Singles = np.empty(0, dtype=np.float32)
         self._spare: Ints = np.array([-1, 0, 0], dtype=np.int64)
         self._join()
 
@@ -93,14 +100,14 @@ class InvertedFile:
         given = np.asarray(rows, dtype=np.int64)
         places = np.full(len(given), -1, dtype=np.int64)
         known = (given >= 0) & (given < len(self._where))
-        places[known] = self._where[given[known]]
+        places[known] = self._where[given[known]] - 1
         blocks = places // BLOCK
         return np.where(places >= 0, self._owner[blocks] if len(self._owner) else -1, -1)
 
     def hash(self) -> str:
         """Hash of the centroids and of every row's list: what answers depend on."""
         digest = hashlib.sha256(" ".join(each.version for each in self._versions).encode())
-        rows = np.flatnonzero(self._where >= 0)
+        rows = np.flatnonzero(self._where)
         digest.update(rows.tobytes() + self.lists_of(rows).tobytes())
         return digest.hexdigest()
 
@@ -143,7 +150,8 @@ class InvertedFile:
 
         Lists come by the product of the query with their centroid, plus their spread, until
         ``nprobe`` were scanned, and with them as many rows as ``nprobe`` lists hold on average
-        (long vectors are in short lists), and k rows were found. So k are found whenever k may be
+        (long vectors are in short lists), and k rows were found; lists of an earlier version that
+        come in between are scanned as well. So k are found whenever k may be
         returned; with ``nprobe`` of all lists the answer is that of `search_exact`.
 
         Parameters
@@ -164,13 +172,14 @@ class InvertedFile:
         passing, offsets, banned = filters_of(filters, excluded, records, len(asked))
         found = Found.room(len(asked), k)
         lists = len(self._heads)
+        seen = -(-nprobe * (len(self) - self.left_behind) // len(self.centroids))
         picked = min(lists, 2 * nprobe + 16)  # at a time: most queries end within them
         probe_lists(
             self._copies, records.width, records.size,
             records.live, passing.available, passing.available_from, passing.expires_at,
             passing.now_ms, asked, offsets, banned,
             self._flat, self._spreads, self._numbers,
-            nprobe, -(-nprobe * len(self) // len(self.centroids)),
+            self._first, nprobe, seen,
             self._heads, self._sizes, self._entries, self._chain,
             np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK + PAD, dtype=np.float32),
             np.empty(lists + PAD, dtype=np.float32),
@@ -184,7 +193,7 @@ class InvertedFile:
 
         See `train_for`.
         """
-        rows = np.flatnonzero(self._where >= 0)
+        rows = np.flatnonzero(self._where)
         return train_for(records, rows, lists=lists, seed=seed)
 
     def adopt(self, centroids: Centroids) -> None:
@@ -280,32 +289,25 @@ class InvertedFile:
         )  # fmt: skip
 
     def _reserve(self, rows: int) -> None:
-        """Room for every row of the slab, in any lists. Pages of it that are not used cost none."""
+        """Room for every row of the slab, in any lists: addresses, memory once it is written."""
         self._rows, known = rows, len(self._where)
         if known < rows:
-            self._where = _longer(self._where, max(rows, min(2 * known, MOST_ROWS)))
-            self._where[known:] = -1
-        blocks = len(self._where) // BLOCK + len(self._heads) + 1
-        if len(self._chain) < blocks:
+            wanted = max(rows, self._capacity, min(2 * known, MOST_ROWS))
+            self._where = _longer(self._where, wanted)
+        full, lists = len(self._where) // BLOCK, len(self._heads)
+        if len(self._chain) < full + lists:
+            blocks = full + 4 * lists + SPARE_LISTS
+            width = self.centroids.values.shape[1]
             self._chain, self._owner = _longer(self._chain, blocks), _longer(self._owner, blocks)
             self._entries = _longer(self._entries, blocks * BLOCK)
-            copies = _aligned(blocks * BLOCK * self.centroids.values.shape[1])
-            copies[: len(self._copies)] = self._copies
-            self._copies = copies
+            self._copies = _longer(self._copies, blocks * BLOCK * width)
 
 
 def _lists(count: int) -> Shorts:
     return np.full(count, -1, dtype=np.int32)
 
 
-def _longer(array: Shorts, size: int) -> Shorts:
-    grown = np.zeros(size, dtype=np.int32)
+def _longer(array: NDArray[Any], size: int) -> NDArray[Any]:
+    grown = reserve((size,), array.dtype, scattered=True)
     grown[: len(array)] = array
     return grown
-
-
-def _aligned(size: int) -> Singles:
-    """Zeros that begin where a line of the cache does."""
-    room = np.zeros(size + LINE, dtype=np.float32)
-    skipped = -room.ctypes.data % (LINE * room.itemsize) // room.itemsize
-    return room[skipped : skipped + size]
