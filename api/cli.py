@@ -26,6 +26,7 @@ from api.commands import (
     serve,
     simulate,
     state,
+    table,
 )
 from engine.errors import ConfigError, SlatestreamError
 
@@ -55,6 +56,7 @@ app.command()(state.reset)
 app.command()(state.migrate)
 app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
+app.add_typer(table.app, name="table")
 
 
 def _version(show: bool) -> None:

@@ -27,6 +27,7 @@ SPEED = (
     "replay",
     "edges",
     "factor",
+    "table",
     "diagonal",
     "retrieval",
     "curves",

@@ -29,6 +29,7 @@ __all__ = [
     "Columns",
     "Numbered",
     "begin_save",
+    "describe_save",
     "digest_table",
     "put_columns",
     "restore_table",
@@ -66,13 +67,16 @@ def settings_hash(table: EmbeddingTable) -> bytes:
     return digest.digest()[:16]
 
 
+def describe_save(table: EmbeddingTable, rows: int, lines: int, *, whole: bool) -> Numbered:
+    """Return what a save of so many records and lines is."""
+    number = table.number_saved + bool(table.table.head[at.CHANGED_ROWS])
+    words = table.table.words.shape[1]
+    return Numbered(FORMAT, number, whole, settings_hash(table), rows, words, lines)
+
+
 def begin_save(table: EmbeddingTable, rows: int, lines: int, *, whole: bool) -> bytes:
     """Return how a save of so many records and lines begins."""
-    head = table.table.head
-    number = table.number_saved + bool(head[at.CHANGED_ROWS])
-    words = table.table.words.shape[1]
-    told = Numbered(FORMAT, number, whole, settings_hash(table), rows, words, lines)
-    header = msgspec.msgpack.encode(told)
+    header = msgspec.msgpack.encode(describe_save(table, rows, lines, whole=whole))
     return MARK + len(header).to_bytes(4, "little") + header
 
 
@@ -160,15 +164,17 @@ def _read(saved: bytes) -> tuple[Numbered, int]:
         told = msgspec.msgpack.decode(view[8:start], type=Numbered)
     except msgspec.DecodeError as error:
         raise SnapshotError(f"saved embedding table cannot be read: {error}") from error
-    if view[:4] != MARK or told.format != FORMAT:
-        raise SnapshotError(
-            f"saved embedding table has format {told.format}; this release reads {FORMAT}: load it "
-            "with the release that saved it"
-        )
+    if view[:4] != MARK:
+        raise SnapshotError("these bytes are no saved embedding table")
     return told, start
 
 
 def _check_settings(table: EmbeddingTable, told: Numbered) -> None:
+    if told.format != FORMAT:
+        raise SnapshotError(
+            f"saved embedding table has format {told.format}; this release reads {FORMAT}: load it "
+            "with the release that saved it"
+        )
     if told.settings != settings_hash(table):
         raise SnapshotError(
             "saved embedding table was saved with other settings (features, max_rows, seed, "
