@@ -1,30 +1,28 @@
-"""Our learners of ratings and purchases: vectors in the collisionless table, taught in log order.
+"""Our learners of ratings and purchases: factors in the collisionless table, taught in log order.
 
 What is served may lag behind what is learned: with an interval, predictions read copies that are
-brought up to date only so often, by the vectors that changed since, as those of a server are.
+brought up to date only so often, as those of a server are.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.batches import Floats, Ints
-from engine.embeddings.config import TableConfig, VectorConfig
-from engine.embeddings.table import EmbeddingTable
+from engine.embeddings.config import VectorConfig
+from engine.embeddings.factors import FactorTable, predict
+from engine.embeddings.pairs import PairTable
+from engine.embeddings.table import EmbeddingTable, Keys
 from engine.kernels.random import mix_keys
 from simulator.retail import DAY_MS
 
-__all__ = ["EXACT", "Ids", "RankerConfig", "RaterConfig", "TableRanker", "TableRater"]
-
-Singles = NDArray[np.float32]
+__all__ = ["EXACT", "FactorRater", "Ids", "PairRanker", "RankerConfig", "RaterConfig"]
 
 MAX_ROWS = 1 << 16
-RING = 20_000  # last purchases, of which negatives are drawn: what sells is drawn as often
+MOST_FEATURES = np.uint64(8)
 SECOND_MS = 1000
 
 
@@ -59,53 +57,38 @@ class Ids:
 EXACT = Ids()
 
 
+def keys_of(rows: Ints, feature: int) -> Keys:
+    """Keys of a feature's rows, none of which is another feature's."""
+    return mix_keys(rows.astype(np.uint64) * MOST_FEATURES + np.uint64(feature + 1))
+
+
 class Served:
-    """Vectors of one feature: keys in the table, and the copy that is served."""
+    """Copies of a feature's vectors, as they are served."""
 
-    def __init__(self, table: EmbeddingTable, name: str, ids: Ids, count: int) -> None:
-        self.table, self.feature = table, table.number(name)
-        self.row = ids.of(count)
-        number = np.arange(int(self.row.max(initial=0)) + 1, dtype=np.uint64)
-        salt = np.uint64(len(table.config.features))
-        self.key = mix_keys(number * salt + np.uint64(self.feature))
-        self.copy = np.zeros((len(number), table.width), dtype=np.float32)
+    def __init__(self, table: EmbeddingTable, name: str, keys: Keys) -> None:
+        self.table, self.feature, self.keys = table, table.number(name), keys
+        self.copy = np.zeros((len(keys), table.width), dtype=np.float32)
 
-    def learned(self, rows: Ints) -> Singles:
-        """Vectors as learned by now, ``(n, width)``."""
-        return self.table.lookup(self.key[rows], self.feature)[0]
-
-    def publish(self, rows: Ints) -> None:
+    def publish(self, rows: Ints | slice | list[int]) -> None:
         """Writes: the copy's rows."""
-        self.copy[rows] = self.learned(rows)
+        self.copy[rows] = self.table.lookup(self.keys[rows], self.feature)[0]
 
 
-class Publishing:
-    """When copies are brought up to date, and with what."""
+class Interval:
+    """Whether it is time to publish: at multiples of an interval of event time, or always."""
 
-    def __init__(self, parts: tuple[Served, ...], interval_ms: int) -> None:
-        self.parts, self.interval_ms = parts, interval_ms
-        self.changed: list[list[Ints]] = [[] for _ in parts]
+    def __init__(self, length_ms: int) -> None:
+        self.length_ms = length_ms
         self.due: int | None = None
 
-    def note(self, *rows: Ints) -> None:
-        """Rows of each part that changed."""
-        for changed, each in zip(self.changed, rows, strict=True):
-            changed.append(each)
-
-    def reaches(self, time_ms: int) -> bool:
-        """Publish before it is read, when a multiple of the interval has passed. Writes: copies."""
-        if self.interval_ms:
-            if self.due is None:
-                self.due = (time_ms // self.interval_ms + 1) * self.interval_ms
-            if time_ms < self.due:
-                return False
-            self.due = (time_ms // self.interval_ms + 1) * self.interval_ms
-        for part, changed in zip(self.parts, self.changed, strict=True):
-            if changed:
-                rows = changed[0] if len(changed) == 1 else np.unique(np.concatenate(changed))
-                part.publish(rows)
-                changed.clear()
-        return True
+    def passed(self, time_ms: int) -> bool:
+        """Whether a multiple lies between the call before and this; the first call only begins."""
+        if not self.length_ms:
+            return True
+        late = self.due is not None and time_ms >= self.due
+        if late or self.due is None:
+            self.due = (time_ms // self.length_ms + 1) * self.length_ms
+        return late
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,213 +97,195 @@ class RaterConfig:
 
     Parameters
     ----------
-    rate, bias_rate, epsilon
+    rate, bias_rate, accumulator, bias_accumulator
         Of row-wise Adagrad.
     scale
         Of initial vectors.
     interval_ms
         Between two publications; 0 serves what was just learned.
+    users, items
+        Which rows ids read.
     """
 
-    dimension: int = 8
+    dimension: int = 16
     rate: float = 0.1
-    bias_rate: float = 0.7
-    epsilon: float = 1.0
-    scale: float = 0.01
-    seed: int = 0
+    bias_rate: float = 0.35
+    accumulator: float = 0.1
+    bias_accumulator: float = 1.0
+    scale: float = 0.02
     interval_ms: int = 0
     users: Ids = EXACT
     items: Ids = EXACT
-    low: float = 0.0
-    high: float = 10.0
+    seed: int = 0
 
 
-class TableRater:
-    """Global mean, biases and factors; all but the mean lives in the table."""
+class FactorRater:
+    """Mean, biases and factors, learned by `FactorTable` event by event."""
 
     def __init__(self, config: RaterConfig, users: int, items: int) -> None:
-        self.config = config
-        shared: dict[str, Any] = {
-            "dimension": config.dimension,
-            "bias": True,
-            "rate": config.rate,
-            "bias_rate": config.bias_rate,
-            "epsilon": config.epsilon,
-            "scale": config.scale,
-        }
-        features = tuple(VectorConfig(name=name, **shared) for name in ("user", "item"))
-        table = EmbeddingTable(TableConfig(features=features, max_rows=MAX_ROWS, seed=config.seed))
-        self.table = table
-        self.user = Served(table, "user", config.users, users)
-        self.item = Served(table, "item", config.items, items)
-        self.publishing = Publishing((self.user, self.item), config.interval_ms)
-        self.features = np.array([self.user.feature, self.item.feature])
-        self.total = self.count = 0.0
-        self.mean = 0.0
+        vector = VectorConfig(
+            name="",
+            dimension=config.dimension,
+            rate=config.rate,
+            bias_rate=config.bias_rate,
+            accumulator=config.accumulator,
+            bias_accumulator=config.bias_accumulator,
+            scale=config.scale,
+        )
+        names = ("user", "item")
+        self.factors = FactorTable(names, vector, max_rows=MAX_ROWS, seed=config.seed)
+        self.rows = config.users.of(users), config.items.of(items)
+        self.keys = tuple(
+            keys_of(np.arange(int(rows.max(initial=0)) + 1), feature)
+            for feature, rows in enumerate(self.rows)
+        )
+        table = self.factors.table
+        self.served = tuple(Served(table, *each) for each in zip(names, self.keys, strict=True))
+        self.totals = self.factors.totals.copy()
+        self.interval = Interval(config.interval_ms)
+        self.changed: list[tuple[Ints, Ints]] = []
+
+    def learn(self, user: Ints, item: Ints, value: Floats, time_ms: Ints) -> Floats:
+        """Learn ratings in order; returns what was predicted of each before, ``(n,)``."""
+        rows = self.rows[0][user], self.rows[1][item]
+        keys = np.stack([own[each] for own, each in zip(self.keys, rows, strict=True)], axis=1)
+        told: Floats = self.factors.update(keys, value, time_ms // SECOND_MS)
+        return told
 
     def predict(self, user: Ints, item: Ints, time_ms: Ints) -> Floats:
-        """Predictions of what is served."""
-        if len(user) and self.publishing.reaches(int(time_ms[0])) and self.count:
-            self.mean = self.total / self.count
-        rows = self.user.copy[self.user.row[user]], self.item.copy[self.item.row[item]]
-        return self._predict(self.mean, *rows)
+        """Predictions from what is served."""
+        if len(user) and self.interval.passed(int(time_ms[0])):
+            self._publish()
+        rows = self.rows[0][user], self.rows[1][item]
+        a, b = (part.copy[row] for part, row in zip(self.served, rows, strict=True))
+        products = np.einsum("nd,nd->n", a[:, 1:], b[:, 1:], dtype=np.float64)
+        return predict(self.totals, a[:, 0] + b[:, 0] + products, self.factors.loss)
 
     def update(self, user: Ints, item: Ints, value: Floats, time_ms: Ints) -> None:
-        """Learn ratings in order; those of one call are told apart only by their own steps."""
-        for at in range(len(value)):
-            rows = self.user.row[user[at : at + 1]], self.item.row[item[at : at + 1]]
-            self._learn(*rows, float(value[at]), int(time_ms[at]))
+        """Learn ratings in order."""
+        self.learn(user, item, value, time_ms)
+        self.changed.append((self.rows[0][user], self.rows[1][item]))
 
-    def _learn(self, user: Ints, item: Ints, value: float, time_ms: int) -> None:
-        keys = np.concatenate([self.user.key[user], self.item.key[item]])
-        vectors = self.table.lookup(keys, self.features)[0]
-        mean = self.total / max(self.count, 1.0)
-        told = float(self._predict(mean, vectors[:1], vectors[1:])[0])
-        error = value - min(max(told, self.config.low), self.config.high)
-        gradients = -error * vectors[::-1]
-        gradients[:, 0] = -error
-        seconds = np.full(2, time_ms // SECOND_MS)
-        self.table.learn(keys, self.features, seconds, gradients.astype(np.float32))
-        self.total, self.count = self.total + value, self.count + 1.0
-        self.publishing.note(user, item)
-
-    @staticmethod
-    def _predict(mean: float, user: Singles, item: Singles) -> Floats:
-        products = np.einsum("nd,nd->n", user[:, 1:], item[:, 1:], dtype=np.float64)
-        predicted: Floats = mean + user[:, 0] + item[:, 0] + products
-        return predicted
+    def _publish(self) -> None:
+        self.totals = self.factors.totals.copy()
+        for part, rows in zip(self.served, zip(*self.changed, strict=True), strict=False):
+            part.publish(rows[0] if len(rows) == 1 else np.unique(np.concatenate(rows)))
+        self.changed.clear()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankerConfig:
-    """Bayesian personalised ranking of the next item by a factorisation machine over ids.
-
-    A customer's context is ``customer_weight`` times its own vector plus the mean of the vectors of
-    the last items, each weighing ``fading`` times the one after it. Items are drawn as negatives
-    as often as they sold lately, which takes popularity out of the vectors: it is added to the
-    score, as the log of purchases forgotten with a half-life.
+    """Bayesian personalised ranking of the next item, by a factorisation machine over ids.
 
     Parameters
     ----------
     last
-        Items of a customer that make the context.
-    customer_weight
-        0 leaves the customer's own vector out.
+        Items a customer bought last that are its context, the latest first.
+    fading
+        Weight of each of them by that of the one bought after it; all weigh 1 together.
+    customer
+        Weight of the customer's own vector; 0 leaves it out.
     negatives
-        A purchase.
+        A purchase, of the last 20,000 purchases.
+    half_life_days
+        Of the popularity whose log is added to scores.
+    interval_ms
+        Between two publications; 0 serves what was just learned.
     """
 
     dimension: int = 32
     last: int = 5
     fading: float = 0.7
-    customer_weight: float = 0.0
-    negatives: int = 8
+    customer: float = 0.0
+    negatives: int = 16
     rate: float = 0.1
-    epsilon: float = 0.1
+    accumulator: float = 0.1
     scale: float = 0.1
     half_life_days: float = 7.0
-    seed: int = 0
     interval_ms: int = 0
+    seed: int = 0
+
+    @property
+    def weights(self) -> list[float]:
+        """Weights of the context's fields, the customer's first."""
+        fading = self.fading ** np.arange(self.last)
+        own = [self.customer] * bool(self.customer)
+        return [*own, *(fading / max(fading.sum(), 1.0)).tolist()]
 
 
-@dataclass(kw_only=True)
-class _Context:
-    """Rows and weights that make the context of one customer, the customer's own first."""
-
-    rows: list[Ints] = field(default_factory=list)  # of customers, of last items
-    weights: Singles
-
-
-class TableRanker:
-    """Scores of all items by a context's vector and recent popularity."""
+class PairRanker:
+    """Scores of all items by a context's vectors, learned by `PairTable`, and by popularity."""
 
     def __init__(self, config: RankerConfig, customers: int, items: int) -> None:
-        self.config = config
-        shared: dict[str, Any] = {
-            "dimension": config.dimension,
-            "rate": config.rate,
-            "epsilon": config.epsilon,
-            "scale": config.scale,
-        }
-        names = ("customer", "last", "item")
-        features = tuple(VectorConfig(name=name, **shared) for name in names)
-        table = EmbeddingTable(TableConfig(features=features, max_rows=MAX_ROWS, seed=config.seed))
-        self.table = table
-        counts = (customers, items, items)
-        self.parts = tuple(
-            Served(table, name, EXACT, n) for name, n in zip(names, counts, strict=True)
+        vector = VectorConfig(
+            name="",
+            dimension=config.dimension,
+            rate=config.rate,
+            accumulator=config.accumulator,
+            scale=config.scale,
         )
-        self.publishing = Publishing(self.parts, config.interval_ms)
+        own = ("customer",) * bool(config.customer)
+        self.config, self.weights = config, np.array(config.weights, dtype=np.float32)
+        names = (*own, *("last",) * config.last, "item")
+        self.pairs = PairTable(
+            names,
+            vector,
+            [*config.weights, 1.0],
+            pairs=config.negatives,
+            max_rows=MAX_ROWS,
+            seed=config.seed,
+        )
+        numbers = np.arange(customers), np.arange(items), np.arange(items)
+        keys = [keys_of(rows, feature) for feature, rows in enumerate(numbers)]
+        self.customer_keys, self.last_keys, self.item_keys = keys
+        self.item = Served(self.pairs.table, "item", self.item_keys)
+        self.last = Served(self.pairs.table, "last", self.last_keys) if config.last else None
+        self.own = Served(self.pairs.table, "customer", self.customer_keys) if own else None
         self.history: dict[int, deque[int]] = {}
-        self.inside: dict[int, set[int]] = {}
-        self.ring = np.zeros(RING, dtype=np.int64)
-        self.seen = 0
-        self.draws = np.random.default_rng(config.seed)
+        self.interval = Interval(config.interval_ms)
         self.sold, self.popularity = np.zeros(items), np.full(items, -np.inf)
-        self.sold_rows: list[int] = []
+        self.known = 0
         self.start_ms: int | None = None
 
     def scores(self, customer: int, items: int, time_ms: int) -> Floats:
-        """Served vectors' products, with recent popularity."""
-        if self.publishing.reaches(time_ms):
-            self.popularity[self.sold_rows] = np.log(self.sold[self.sold_rows])
-            self.sold_rows.clear()
-        context = self._context(customer)
-        own, last, item = (part.copy for part in self.parts)
-        vector = context.weights @ np.concatenate([own[context.rows[0]], last[context.rows[1]]])
-        scores: Floats = item[:items] @ vector + self.popularity[:items]
+        """Products of served vectors, with recent popularity."""
+        if self.interval.passed(time_ms):
+            self._publish(customer)
+        vector = np.zeros(self.config.dimension, dtype=np.float32)
+        weights = self.weights
+        if self.own is not None:
+            vector += weights[0] * self.own.copy[customer, 1:]
+            weights = weights[1:]
+        last = list(self.history.get(customer, ()))
+        if self.last is not None and last:
+            vector += weights[: len(last)] @ self.last.copy[last, 1:]
+        scores: Floats = self.item.copy[:items, 1:] @ vector + self.popularity[:items]
         return scores
 
-    def update(self, customer: int, item: int, basket: int, time_ms: int) -> None:
-        """Learn that one item was bought, and others that sell as well were not."""
-        inside = self.inside.setdefault(basket, set())
-        drawn = self._draw(item, inside)
-        if len(drawn):
-            self._learn(self._context(customer), item, drawn, time_ms)
-        self._remember(customer, item, time_ms)
-        inside.add(item)
-
-    def _context(self, customer: int) -> _Context:
-        last = list(self.history.get(customer, ()))
-        fading = self.config.fading ** np.arange(len(last))
-        weights = fading / fading.sum() if last else fading
-        own = [customer] if self.config.customer_weight else []
-        return _Context(
-            rows=[np.array(own, dtype=np.int64), np.array(last, dtype=np.int64)],
-            weights=np.append([self.config.customer_weight] * len(own), weights).astype(np.float32),
-        )
-
-    def _draw(self, item: int, inside: set[int]) -> Ints:
-        if not self.seen:
-            return np.empty(0, dtype=np.int64)
-        places = self.draws.integers(0, min(self.seen, RING), self.config.negatives)
-        drawn = [each for each in self.ring[places].tolist() if each != item and each not in inside]
-        return np.array(drawn, dtype=np.int64)
-
-    def _learn(self, context: _Context, item: int, drawn: Ints, time_ms: int) -> None:
-        rows = [*context.rows, np.append(item, drawn)]
-        keys = np.concatenate([part.key[row] for part, row in zip(self.parts, rows, strict=True)])
-        features = np.repeat([part.feature for part in self.parts], [len(row) for row in rows])
-        vectors = self.table.lookup(keys, features)[0]
-        n = len(context.weights)
-        vector, candidates = context.weights @ vectors[:n], vectors[n:]
-        margins = (candidates[0] - candidates[1:]) @ vector
-        pull = 1.0 / (1.0 + np.exp(margins))  # of the log-sigmoid of each margin
-        weights = np.append(-pull.sum(), pull)
-        gradients = np.concatenate(
-            [np.outer(context.weights, weights @ candidates), np.outer(weights, vector)]
-        )
-        seconds = np.full(len(keys), time_ms // SECOND_MS)
-        self.table.learn(keys, features, seconds, gradients.astype(np.float32))
-        self.publishing.note(*rows)
-
-    def _remember(self, customer: int, item: int, time_ms: int) -> None:
-        self.history.setdefault(customer, deque(maxlen=max(self.config.last, 1))).appendleft(item)
-        if not self.config.last:
-            self.history[customer].clear()
-        self.ring[self.seen % RING] = item
-        self.seen += 1
+    def update(self, customer: int, item: int, basket: int, time_ms: int) -> None:  # noqa: ARG002
+        """Learn that an item was bought next, and that others which sell as well were not."""
+        last = self.history.setdefault(customer, deque(maxlen=max(self.config.last, 1)))
+        keys = np.zeros((1, len(self.weights) + 1), dtype=np.uint64)
+        first = 0
+        if self.own is not None:
+            keys[0, 0], first = self.customer_keys[customer], 1
+        if self.config.last:
+            keys[0, first : first + len(last)] = self.last_keys[list(last)]
+            last.appendleft(item)
+        keys[0, -1] = self.item_keys[item]
+        self.pairs.update(keys, np.array([time_ms // SECOND_MS]))
         self.start_ms = time_ms if self.start_ms is None else self.start_ms
         days = (time_ms - self.start_ms) / DAY_MS
         self.sold[item] += 2.0 ** (days / self.config.half_life_days)
-        self.sold_rows.append(item)
+        self.known = max(self.known, item + 1)
+
+    def _publish(self, customer: int) -> None:
+        known: slice | list[int] = slice(0, self.known)
+        with np.errstate(divide="ignore"):
+            self.popularity[known] = np.log(self.sold[known])
+        self.item.publish(known)
+        everyone = bool(self.interval.length_ms)  # else of this customer alone: it is served now
+        if self.last is not None:
+            self.last.publish(known if everyone else list(self.history.get(customer, ())))
+        if self.own is not None:
+            self.own.publish(slice(None) if everyone else [customer])

@@ -26,6 +26,7 @@ SPEED = (
     "slate",
     "replay",
     "edges",
+    "factor",
     "table",
     "diagonal",
     "retrieval",

@@ -8,7 +8,7 @@ from itertools import product
 
 from benchmarks.contest import Absent, Figure, Skipped
 from benchmarks.evidence import RATINGS, best, find, points, skipped
-from benchmarks.learners import RaterConfig, TableRater
+from benchmarks.learners import FactorRater, RaterConfig
 from benchmarks.peers.raters import RATERS, Mean, Setting
 from simulator.progressive import Predictions, rate
 from simulator.ratings import Ratings, read_ratings
@@ -43,14 +43,14 @@ def contests(quick: bool) -> Iterator[Figure | Skipped]:
 
 
 def ours(log: Ratings) -> Iterator[Setting]:
-    """Nine settings: the biases' rate and the optimizer's epsilon."""
-    for bias_rate, epsilon in product((0.5, 0.7, 0.9), (0.5, 1.0, 1.5)):
-        config = RaterConfig(bias_rate=bias_rate, epsilon=epsilon)
+    """Nine settings: the biases' rate, and where Adagrad's sums for them start."""
+    for bias_rate, start in product((0.3, 0.35, 0.4), (0.7, 1.0, 1.5)):
+        config = RaterConfig(bias_rate=bias_rate, bias_accumulator=start)
         words = (
             f"{config.dimension} factors, row-wise Adagrad {bias_rate:g} for biases, "
-            f"{config.rate:g} for factors, epsilon {epsilon:g}"
+            f"{config.rate:g} for factors, sums of biases from {start:g}"
         )
-        yield words, partial(TableRater, config, len(log.user_ids), len(log.item_ids))
+        yield words, partial(FactorRater, config, len(log.user_ids), len(log.item_ids))
 
 
 def _loss(found: Predictions) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.contest import Absent, Figure, Skipped
 from benchmarks.evidence import RETAIL, best, find, points, skipped
-from benchmarks.learners import RankerConfig, TableRanker
+from benchmarks.learners import PairRanker, RankerConfig
 from benchmarks.peers.rankers import IMPLICIT, Popularity, RankerSetting, implicit_bpr, popularities
 from simulator.progressive import Ranks, rank_purchases
 from simulator.retail import DAY_MS, Purchases, read_purchases
@@ -23,6 +23,7 @@ K = 20
 COLD_DAYS = 60
 QUICK = 300
 PARTS = 24  # of the curve
+GRID = (16, 32, 64), (0.05, 0.1, 0.2)  # dimensions and rates of ours
 
 Grid = Callable[[], Iterator[RankerSetting]]
 
@@ -61,13 +62,13 @@ def _contenders(log: Purchases) -> dict[str, tuple[Grid, Absent | None]]:
 
 def customers() -> Iterator[RankerConfig]:
     """Nine settings with what implicit knows: who bought what, no order."""
-    for dimension, rate in product((16, 32, 64), (0.1, 0.2, 0.4)):
-        yield RankerConfig(last=0, customer_weight=1.0, dimension=dimension, rate=rate)
+    for dimension, rate in product(*GRID):
+        yield RankerConfig(last=0, customer=1.0, dimension=dimension, rate=rate)
 
 
 def last_items() -> Iterator[RankerConfig]:
     """Nine settings with the last items as context."""
-    for dimension, rate in product((16, 32, 64), (0.1, 0.2, 0.4)):
+    for dimension, rate in product(*GRID):
         yield RankerConfig(dimension=dimension, rate=rate)
 
 
@@ -77,7 +78,7 @@ def _ours(log: Purchases, configs: Callable[[], Iterator[RankerConfig]]) -> Iter
             f"{config.dimension} factors, row-wise Adagrad {config.rate:g}, "
             f"{config.negatives} negatives"
         )
-        yield words, partial(TableRanker, config, len(log.customer_ids), len(log.item_ids))
+        yield words, partial(PairRanker, config, len(log.customer_ids), len(log.item_ids))
 
 
 def _loss(found: Ranks) -> float:

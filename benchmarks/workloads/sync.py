@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from benchmarks.contest import Figure, Skipped
 from benchmarks.evidence import RATINGS, RETAIL, find, skipped
-from benchmarks.learners import RankerConfig, RaterConfig, TableRanker, TableRater
+from benchmarks.learners import FactorRater, PairRanker, RankerConfig, RaterConfig
 from simulator.progressive import rank_purchases, rate
 from simulator.ratings import Ratings, read_ratings
 from simulator.retail import Purchases, read_purchases
@@ -52,7 +52,7 @@ def _ratings(log: Ratings) -> Iterator[Figure]:
     params = f"MovieTweetings, {len(log):,} ratings"
     for what, seconds in SECONDS.items():
         config = replace(RaterConfig(), interval_ms=1000 * seconds)
-        rater = TableRater(config, len(log.user_ids), len(log.item_ids))
+        rater = FactorRater(config, len(log.user_ids), len(log.item_ids))
         yield _figure(params, what, seconds, "RMSE", rate(rater, log).rmse, digits=5)
 
 
@@ -61,7 +61,7 @@ def _purchases(log: Purchases) -> Iterator[Figure]:
     cold = log.cold(COLD_DAYS)
     for what, seconds in SECONDS.items():
         config = replace(RankerConfig(), interval_ms=1000 * seconds)
-        ranker = TableRanker(config, len(log.customer_ids), len(log.item_ids))
+        ranker = PairRanker(config, len(log.customer_ids), len(log.item_ids))
         ranks = rank_purchases(ranker, log)
         yield _figure(params, what, seconds, "all lines", 100 * ranks.hit_rate(K), unit="%")
         if cold.any():

@@ -9,19 +9,17 @@ that nothing of it can be saved apart, and saves never stop the writer for the w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.embeddings.config import TableConfig
-from engine.embeddings.memory import reserve
+from engine.embeddings.lookups import Lookups, TableStatistics
+from engine.embeddings.memory import Room, reserve
 from engine.errors import ShapeError
 from engine.kernels.embeddings import layout as at
 from engine.kernels.embeddings.index import FIRST, limit1, put_keys
 from engine.kernels.embeddings.layout import MAX_HELD, Table
-from engine.kernels.embeddings.lookups import BATCH, BUSY, OWN, lookup_keys
 from engine.kernels.embeddings.records import begin_rows
 from engine.kernels.embeddings.updates import erase_keys, update_keys
 from engine.kernels.random import mix
@@ -35,37 +33,10 @@ Keys = NDArray[np.uint64]
 Checks = NDArray[np.uint32]
 
 BUCKETS = 64  # of a new index
-SAMPLED_LINES = 1024  # of the sketch, for an estimate
 SEEDED = 0x1DE4  # makes the index's seed of the table's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableStatistics:
-    """What became of ids so far, and what the table takes.
-
-    ``readmitted`` is estimated, never too low for ids that left lately. ``collisions`` counts
-    claims of a key whose id is another than that it was admitted for. ``clamped`` counts events
-    whose stamps were too far ahead. ``false_admission`` estimates the chance that the sketch takes
-    an id never met for one met often enough, at the least threshold there is.
-    """
-
-    rows: int
-    admitted: int
-    rejected: int
-    expired: int
-    evicted: int
-    erased: int
-    readmitted: int
-    collisions: int
-    clamped: int
-    false_admission: float
-    watermark: int  # s
-    load: float  # of the index
-    index_bytes: int
-    bytes: int
-
-
-class EmbeddingTable:
+class EmbeddingTable(Lookups):
     """Vectors by 64-bit key. One writer; any number of threads may `lookup` beside it.
 
     Attributes
@@ -76,11 +47,14 @@ class EmbeddingTable:
         Its arrays, as kernels take them; another tuple after the index moved.
     number_saved
         How many saves of changes lead to what is marked as saved.
+    room
+        Where what readers need lies.
     """
 
     def __init__(self, config: TableConfig) -> None:
         self.config = config
         self.number_saved = 0
+        self.room = Room()
         self.table = self._begun()
 
     def _begun(self) -> Table:
@@ -92,9 +66,11 @@ class EmbeddingTable:
     def _empty(self) -> Table:
         config = self.config
         features, capacity = len(config.features), config.capacity
-        words = reserve((capacity, config.words), np.uint32, scattered=True)
+        size = 8 * (FIRST + most_buckets(config.max_rows))
+        self.room.begin()
+        words = self.room.reserve("words", (capacity, config.words), np.uint32)
         lines = config.sketch_bytes // 64
-        head = np.zeros(at.HEAD, dtype=np.int64)
+        head = self.room.reserve("head-0", (at.HEAD,), np.int64)
         head[at.CAPACITY], head[at.MAX_LIVE] = capacity, config.max_rows
         head[at.GRACE], head[at.TABLE_SEED] = config.grace, config.seed
         head[at.MAX_JUMP] = config.max_jump_seconds
@@ -102,11 +78,11 @@ class EmbeddingTable:
         head[at.FRESH] = head[at.HAND] = features
         return Table(
             head=head,
-            cells=self._cells(BUCKETS),
+            cells=begin_cells(self.room.reserve("cells-0", (size,), np.uint64), BUCKETS),
             before=np.zeros(0, dtype=np.uint64),
             words=words,
             floats=words.view(np.float32),
-            sketch=reserve((lines * 8,), np.uint64, scattered=True),
+            sketch=self.room.reserve("sketch", (lines * 8,), np.uint64),
             row_marks=reserve((capacity,), np.uint8),
             rows=reserve((capacity,), np.int64),
             line_marks=reserve((lines,), np.uint8),
@@ -115,6 +91,20 @@ class EmbeddingTable:
             scratch=np.zeros(2048, dtype=np.int64),
             settings=np.stack([feature.to_row() for feature in config.features]),
         )
+
+    def move(self, room: Room) -> None:
+        """Take what readers need to another room, where it stays. Writes: this table."""
+        t, fresh, number = self.table, int(self.table.head[at.FRESH]), self.table.head[at.NUMBER]
+        used = 8 * (FIRST + int(t.cells[0]))
+        room.begin()
+        words = room.reserve("words", t.words.shape, np.uint32)
+        cells = room.reserve(f"cells-{number}", t.cells.shape, np.uint64)
+        head = room.reserve(f"head-{number}", t.head.shape, np.int64)
+        sketch = room.reserve("sketch", t.sketch.shape, np.uint64)
+        words[:fresh], cells[:used], head[:] = t.words[:fresh], t.cells[:used], t.head
+        sketch[:], self.room = t.sketch, room
+        moved = t._replace(head=head, cells=cells, words=words, floats=words.view(np.float32))
+        self.table = moved._replace(sketch=sketch)
 
     def clear(self) -> None:
         """Forget every id. Writes: this table."""
@@ -135,51 +125,9 @@ class EmbeddingTable:
         """Ids that have a vector of their own."""
         return int(self.table.head[at.LIVE])
 
-    @cached_property
-    def width(self) -> int:
-        """Numbers of the longest vector, its bias included."""
-        return max(feature.width for feature in self.config.features)
-
-    def number(self, name: str) -> int:
-        """Return the number of a feature; ``KeyError`` when the table has none of that name."""
-        return {feature.name: i for i, feature in enumerate(self.config.features)}[name]
-
-    def lookup(
-        self, keys: Keys, features: Ints | int = 0, *, out: Floats | None = None
-    ) -> tuple[Floats, Flags]:
-        """Vectors of keys, the shared ones where they have none of their own.
-
-        Parameters
-        ----------
-        keys
-            uint64 ``(n,)``.
-        features
-            Number of each key's feature, int64 ``(n,)``, or of all.
-        out
-            Where vectors are written, float32 ``(n, width)``: memory used again costs less.
-
-        Returns
-        -------
-        Vectors, float32 ``(n, width)``, zeros behind a shorter one, and whether each is the key's
-        own, ``(n,)``.
-        """
-        keys, features = self._check(keys, features)
-        if out is None:
-            out = np.empty((len(keys), self.width), dtype=np.float32)
-        elif (
-            out.shape != (len(keys), self.width)
-            or out.dtype != np.float32
-            or not (out.flags.c_contiguous and out.flags.writeable)
-        ):
-            raise ShapeError(
-                f"out is {out.dtype} {out.shape}; {len(keys)} keys need contiguous float32 "
-                f"({len(keys)}, {self.width}) that can be written"
-            )
-        found = np.full(len(keys), BUSY, dtype=np.uint8)
-        places, mixes = np.empty(BATCH, dtype=np.int64), np.empty(BATCH, dtype=np.uint64)
-        while lookup_keys(*self.table, keys, features, out, found, places, mixes):
-            pass
-        return out, found == OWN
+    def arrays(self) -> Table:
+        """Return the table as it is now."""
+        return self.table
 
     def claim(
         self, keys: Keys, features: Ints | int, seconds: Ints, checks: Checks | None = None
@@ -232,7 +180,7 @@ class EmbeddingTable:
         *,
         stepping: bool,
     ) -> Ints:
-        keys, features = self._check(keys, features)
+        keys, features = self.check(keys, features)
         if checks is None:
             checks = np.zeros(len(keys), dtype=np.uint32)
         if len(seconds) and not (seconds.min() >= 0 and seconds.max() < 1 << 32):
@@ -264,53 +212,6 @@ class EmbeddingTable:
         """Remove keys; returns how many were there. Writes: this table."""
         return int(erase_keys(*self.table, np.ascontiguousarray(keys, dtype=np.uint64)))
 
-    def statistics(self) -> TableStatistics:
-        """What became of ids so far."""
-        t, head = self.table, self.table.head
-        buckets = int(t.cells[0])
-        used = head[at.FRESH] * t.words.itemsize * t.words.shape[1]
-        index = 64 * (buckets + FIRST)
-        return TableStatistics(
-            rows=int(head[at.LIVE]),
-            admitted=int(head[at.ADMITTED]),
-            rejected=int(head[at.REJECTED]),
-            expired=int(head[at.EXPIRED]),
-            evicted=int(head[at.EVICTED]),
-            erased=int(head[at.ERASED]),
-            readmitted=int(head[at.READMITTED]),
-            collisions=int(head[at.COLLISIONS]),
-            clamped=int(head[at.CLAMPED]),
-            false_admission=self._false_admission(),
-            watermark=int(head[at.WATERMARK]),
-            load=int(head[at.STORED]) / (4 * buckets),
-            index_bytes=index,
-            bytes=int(used + index + t.sketch.nbytes),
-        )
-
-    def _false_admission(self) -> float:
-        # An id has four counters of a line; some lines stand for all.
-        thresholds = [each.threshold for each in self.config.features if each.threshold > 1]
-        if not thresholds:
-            return 0.0
-        lines = self.table.sketch.reshape(-1, 8)
-        some = lines[:: max(len(lines) // SAMPLED_LINES, 1)]
-        nibbles = (some[:, :, None] >> np.arange(0, 64, 4, dtype=np.uint64)) & np.uint64(15)
-        high = (nibbles >= min(thresholds) - 1).mean(axis=(1, 2))
-        return float((high**4).mean())
-
-    def _check(self, keys: Keys, features: Ints | int) -> tuple[Keys, Ints]:
-        keys = np.ascontiguousarray(keys, dtype=np.uint64)
-        if isinstance(features, int):
-            features = np.full(len(keys), features, dtype=np.int64)
-        known = len(self.config.features)
-        if keys.ndim != 1 or features.shape != keys.shape:
-            raise ShapeError(f"keys are {keys.shape} and features {features.shape}; give (n,) each")
-        if len(features) and not (features.min() >= 0 and features.max() < known):
-            raise ShapeError(
-                f"features are {features.min()} to {features.max()}; the table has 0 to {known - 1}"
-            )
-        return keys, np.ascontiguousarray(features)
-
     def _mix_anew(self) -> None:
         """Move to an index with another seed: that of now is a bad one for the keys there are.
 
@@ -325,9 +226,14 @@ class EmbeddingTable:
         while done < len(keys):
             head[at.SEED] = mix(int(head[at.SEED].view(np.uint64)))
             head[at.STASHED] = head[at.STORED] = head[at.ZERO_ROW] = 0
-            cells = self._cells(buckets)
+            cells = begin_cells(reserve(before.cells.shape, np.uint64, scattered=True), buckets)
             done = int(put_keys(head, cells, before.scratch, keys, rows))
-        self.table = before._replace(head=head, cells=cells)
+        number = head[at.NUMBER] = int(head[at.NUMBER]) + 1
+        index = self.room.reserve(f"cells-{number}", cells.shape, np.uint64)
+        index[: 8 * (buckets + FIRST)] = cells[: 8 * (buckets + FIRST)]
+        heading = self.room.reserve(f"head-{number}", head.shape, np.int64)
+        heading[:] = head
+        self.table = before._replace(head=heading, cells=index)
         before.head[at.LEFT] = 1
 
     def _indexed_rows(self) -> Ints:
@@ -337,17 +243,18 @@ class EmbeddingTable:
         rows: Ints = buckets[:, 1][buckets[:, 0] != 0].astype(np.int64)
         return np.append(rows, zero - 1) if zero else rows
 
-    def _cells(self, buckets: int) -> Keys:
-        words = 8 * (FIRST + most_buckets(self.config.max_rows))
-        cells: Keys = reserve((words,), np.uint64, scattered=True)
-        cells[0] = buckets
-        return cells
-
     def live_rows(self) -> Ints:
         """Records that are a key's, in order, int64 ``(len(self),)``."""
         first, fresh = len(self.config.features), int(self.table.head[at.FRESH])
         kinds = self.table.words[first:fresh, at.KIND]
         return np.flatnonzero((kinds & at.FREE) == 0) + first
+
+    def freeze(self, feature: int) -> tuple[Keys, Floats]:
+        """Copy the keys ``(m,)`` of a feature's ids and their vectors ``(m, width)``."""
+        rows = self.live_rows()
+        rows = rows[(self.table.words[rows, at.KIND] & at.FEATURE_MASK) == feature]
+        width = self.config.features[feature].width
+        return self.keys_of(rows), self.table.floats[rows, at.HEADER : at.HEADER + width].copy()
 
     def keys_of(self, rows: Ints) -> Keys:
         """Keys of records in use, uint64 ``(n,)``."""
@@ -355,6 +262,12 @@ class EmbeddingTable:
         high = words[rows, at.KEY_HIGH].astype(np.uint64)
         keys: Keys = (high << np.uint64(32)) | words[rows, at.KEY_LOW]
         return keys
+
+
+def begin_cells(cells: Keys, buckets: int) -> Keys:
+    """Make zeros an empty index. Writes: cells."""
+    cells[0] = buckets
+    return cells
 
 
 def _unlist(t: Table) -> None:
