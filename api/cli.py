@@ -19,12 +19,14 @@ from api.commands import (
     doctor,
     evaluate,
     export,
+    freeze,
     init,
     keys,
     replay,
     serve,
     simulate,
     state,
+    table,
 )
 from engine.errors import ConfigError, SlatestreamError
 
@@ -47,12 +49,14 @@ app.command()(replay.replay)
 app.command()(export.export)
 app.command()(simulate.simulate)
 app.command()(bench.bench)
+app.command()(freeze.freeze)
 app.command()(state.snapshot)
 app.command()(state.restore)
 app.command()(state.reset)
 app.command()(state.migrate)
 app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
+app.add_typer(table.app, name="table")
 
 
 def _version(show: bool) -> None:

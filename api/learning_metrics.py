@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from api.shared_metrics import CHECKPOINT_TIME, DELAY_BUCKETS, GAUGES
+from api.table_metrics import TableGauges
 from streams.errors import LogError
 from streams.host import Host, Key, Watch
 from streams.learner import Learner
@@ -36,6 +37,7 @@ class LearningWatch(Watch):
         self._rebalances_seen = 0
         self._fates: dict[Key, set[tuple[str, str]]] = {}
         self._caught_up: dict[Key, float] = {}
+        self._tables = TableGauges(registry)
 
     def _make_gauges(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, meaning: str, labels: Sequence[str] = SHARD) -> Gauge:
@@ -117,6 +119,7 @@ class LearningWatch(Watch):
         for kind, fate in self._fates.pop(shard, set()):
             self._events.labels(*shard, kind, fate).set(0)
         self._caught_up.pop(shard, None)
+        self._tables.drop(shard)
 
     def looked(self, host: Host) -> None:
         """Look at all shards."""
@@ -129,6 +132,7 @@ class LearningWatch(Watch):
             if learner.committed_offset == learner.next_offset:
                 self._checkpoint.labels(*shard).set(time.time())
             self._look_at_counts(shard, learner.counts.to_dict())
+            self._tables.look(shard, learner.shard.states)
             try:
                 self._look_at_lag(shard, learner)
             except LogError:

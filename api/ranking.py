@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from api.problems import ProblemError
+from api.shortlist import Shortlist, Shortlists
 from engine.batches import Floats, Ints, Keys
 from engine.embeddings.keys import USER_SALT
 from engine.embeddings.vectors import VectorSet
@@ -109,6 +110,7 @@ class Ranker:
         self._viewed: View | None = None
         self._stale: Mapping[str, str] = {}
         self._sets: dict[tuple[str, str], _Known] = {}
+        self._shortlists = Shortlists()
         self._key = lru_cache(KEYS_KEPT)(hash_key)
 
     def warm_up(self) -> None:
@@ -153,6 +155,42 @@ class Ranker:
             return None
         item = self._catalogue.item(item_id)
         return pick_features(self.policies[policy].schema, item, item_id, self._vectors[policy])
+
+    def narrow(
+        self,
+        view: View | None,
+        name: str,
+        shortlist: Shortlist,
+        *,
+        context: Context,
+        ids: tuple[str, ...],
+        request_id: str,
+        k: int,
+        pool: str | None,
+        barred: Collection[str] = (),
+        kept: Collection[str] = (),
+    ) -> tuple[str, ...] | None:
+        """Candidates of ``ids`` that are worth ranking for one request; None to rank all.
+
+        ``barred`` are not to be ranked, ``kept`` in any case. Raises as `rank`.
+        """
+        if not shortlist.best or len(ids) <= shortlist.size or self.fallback(view, name):
+            return None
+        assert view is not None  # noqa: S101  (or there were a fallback)
+        posterior = view.policies[name]
+        places = self._shortlists.choose(
+            self.policies[name],
+            posterior,
+            shortlist,
+            x=self.encode(name, context),
+            candidates=self._look_up(name, pool, posterior, ids),
+            pool=pool,
+            request_id=request_id,
+            k=k,
+            barred=barred,
+            kept=kept,
+        )
+        return tuple(ids[place] for place in places.tolist())
 
     def rank(
         self,

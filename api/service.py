@@ -17,6 +17,7 @@ from api.metrics import Gauged, MeteredLog, Metrics, Reading
 from api.problems import ProblemError
 from api.ranking import Ranker
 from api.settings import Settings
+from api.shortlist import make_shortlists
 from api.supervisor import STATUS_FILE
 from api.versions import Followers, format_version
 from streams.catalogue import Catalogue
@@ -62,6 +63,7 @@ class Service:
         self.config = EngineConfig.from_dict(settings.engine_settings())
         schemas = [policy.schema for policy in self.config.policies.values()]
         self._vectors = open_vectors(schemas, settings.data_dir)
+        self.shortlists = make_shortlists(settings, self.config)
         self.keyring = Keyring(settings.keys)
         self.log = open_log(settings)
         self.metrics = Metrics()

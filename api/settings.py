@@ -70,6 +70,8 @@ class RecommenderSettings(_Table):
     kinds: dict[str, float] = Field(default_factory=lambda: {"click": 1.0})
     aggregation: Literal["earliest", "last", "max", "sum"] = "earliest"
     learn: Literal["close", "first"] = "close"
+    shortlist: int = Field(default=0, ge=0, le=10_000)
+    shortlist_random: int = Field(default=0, ge=0, le=10_000)
 
 
 class Settings(BaseSettings):
@@ -131,7 +133,11 @@ class Settings(BaseSettings):
         """Return the part learned state depends on, as `EngineConfig.from_dict` takes it."""
         return {
             "policies": {name: each.model_dump() for name, each in self.policies.items()},
-            "recommenders": {name: each.model_dump() for name, each in self.recommenders.items()},
+            "recommenders": {
+                # What is ranked is no part of what is learned.
+                name: each.model_dump(exclude={"shortlist", "shortlist_random"})
+                for name, each in self.recommenders.items()
+            },
         }
 
 

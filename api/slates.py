@@ -6,6 +6,7 @@ import hashlib
 import re
 import uuid
 from collections import Counter
+from collections.abc import Collection
 from typing import Annotated
 
 import msgspec
@@ -21,6 +22,7 @@ from streams.errors import BadItemError, UnknownPoolError
 from streams.events import Features, Id, Impression, ShownItem, encode_event
 from streams.log.base import EVENTS
 from streams.refusals import escape
+from streams.views import View
 
 __all__ = ["SlateReply", "SlateRequest", "Slot", "make_slate"]
 
@@ -135,14 +137,23 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
     again = None if request.exclude else request.pool
     view, version = service.view(), service.version
     try:
+        short = _shorten(
+            service,
+            request,
+            request_id=request_id,
+            view=view,
+            context=context,
+            pinned=pins.values(),
+            now_ms=now_ms,
+        )
         ranked = service.ranker.rank(
             view,
             recommender.policy,
             context=context,
-            ids=found.ids,
+            ids=short or found.ids,
             request_id=request_id,
             k=request.k,
-            pool=again,
+            pool=None if short else again,
             pins=pins,
         )
     except ProblemError as error:
@@ -161,7 +172,7 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
             slate=shown,
             pool=request.pool,
             pool_version=service.catalogue.pool_version(request.pool or ""),
-            candidates=None if request.pool else found.ids,
+            candidates=short or (None if request.pool else found.ids),
             exclude=request.exclude,
             schema=ranked.schema,
             catalogue_version=service.catalogue.version,
@@ -173,6 +184,36 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
         await service.append(EVENTS, [(request_id, encode_event(impression))])
         _count(service, request.recommender, ranked)
     return _ENCODER.encode(_reply(request, request_id, found, ranked, version))
+
+
+def _shorten(
+    service: Service,
+    request: SlateRequest,
+    *,
+    request_id: str,
+    view: View | None,
+    context: Features,
+    pinned: Collection[str],
+    now_ms: int,
+) -> tuple[str, ...] | None:
+    """Candidates that are ranked where the recommender ranks but some; None for all."""
+    shortlist = service.shortlists[request.recommender]
+    if not shortlist.best:
+        return None
+    # Without what is excluded: so a pool is known again, and the scan passes over it.
+    whole = service.catalogue.candidates(request.pool, request.candidates, (), now_ms)
+    return service.ranker.narrow(
+        view,
+        service.config.recommenders[request.recommender].policy,
+        shortlist,
+        context=context,
+        ids=whole.ids,
+        request_id=request_id,
+        k=request.k,
+        pool=request.pool,
+        barred=request.exclude,
+        kept=pinned,
+    )
 
 
 async def _reach(service: Service, text: str) -> None:

@@ -20,7 +20,19 @@ from engine.errors import ConfigError, SlatestreamError, suggest
 
 __all__ = ["EVIDENCE", "NAMES", "SPEED", "Report", "check_names", "run"]
 
-SPEED = ("update", "rank", "slate", "replay", "edges", "diagonal", "retrieval", "curves", "stream")
+SPEED = (
+    "update",
+    "rank",
+    "slate",
+    "replay",
+    "edges",
+    "factor",
+    "table",
+    "diagonal",
+    "retrieval",
+    "curves",
+    "stream",
+)
 """Workloads of how fast, which run when none is named."""
 
 EVIDENCE = ("ratings", "retail", "collisions", "sync")

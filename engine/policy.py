@@ -26,7 +26,7 @@ from engine.batches import (
     hash_key,
 )
 from engine.clicks import Examination
-from engine.embeddings.part import Embeddings
+from engine.embeddings.part import tables_of
 from engine.errors import ConfigError, ShapeError, SnapshotError
 from engine.exploration.base import Exploration
 from engine.features import Schema
@@ -207,8 +207,7 @@ class Policy:
             for name, kept in state.sums.items()
         }
         arrays, shared = self.model.derive_whole(sums, state, self.schema)
-        tables = {n: part.table for n, part in state.parts.items() if isinstance(part, Embeddings)}
-        return Posterior(state.item_ids, arrays, shared, tables)
+        return Posterior(state.item_ids, arrays, shared, {**tables_of(state.parts)})
 
     def refresh(self, posterior: Posterior, state: State, item_ids: Sequence[str]) -> Posterior:
         """Derive the named items again, to the same bits as `derive`. Writes: posterior.

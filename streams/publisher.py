@@ -193,9 +193,11 @@ class Publisher:
 
     def _take(self, tail: Tail) -> None:
         key = (tail.position.topic, tail.position.partition)
+        told = sum(len(body) for bodies in tail.deltas for body in bodies.values())
+        self._views.tables.check_room(told)
         try:
             self._put(key, tail)
-        except SnapshotError as error:
+        except (SnapshotError, StoreError) as error:
             self._shards.pop(key, None)  # half of it may be there: it is read from a base next
             raise StoreError(f"what was committed of {key[0]}-{key[1]}: {error}") from error
 

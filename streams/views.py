@@ -2,7 +2,8 @@
 
 A view is a folder of ``.npy`` files and a manifest under ``<dir>/views``; it is written aside,
 renamed into place, and then a counter in a mapped file is set to its number. Readers look at the
-counter on every request and map the new view's files only when it changed.
+counter on every request and map the new view's files only when it changed. Embedding tables are
+no part of it: a view names the ones it reads, see `streams.rooms`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.batches import Posterior
+from engine.embeddings.config import TableConfig
+from engine.embeddings.table import EmbeddingTable
 from engine.errors import SlatestreamError
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import StoreError
 from streams.heads import HEAD
+from streams.rooms import TableFolder, TableReader
 
 __all__ = ["View", "ViewReader", "ViewWriter"]
 
@@ -52,6 +56,12 @@ class _PolicyEntry(msgspec.Struct):
     item_ids: list[str]
     state_hash: str
     files: dict[str, str]  # array name -> file
+    tables: dict[str, _TableEntry] = {}
+
+
+class _TableEntry(msgspec.Struct):
+    generation: str
+    config: TableConfig
 
 
 class _Manifest(msgspec.Struct):
@@ -88,9 +98,11 @@ class ViewWriter:
             for left in self._views.glob(".tmp-*"):
                 shutil.rmtree(left)
             self._counter = _map_counter(Path(folder) / HEAD, write=True)
+            self.tables = TableFolder(Path(folder))
         except OSError as error:
             raise StoreError(f"cannot publish views under {folder}: {error}") from error
         self.version = max([int(self._counter[0]), *_versions(self._views)])
+        self._named = {v: _named(self._views / str(v)) for v in _versions(self._views)}
 
     def publish(
         self,
@@ -114,7 +126,7 @@ class ViewWriter:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
             entries = {
-                name: _write_posterior(aside, number, posterior, config.policies[name].build(name))
+                name: self._write(aside, number, posterior, config.policies[name].build(name))
                 for number, (name, posterior) in enumerate(policies.items())
             }
             manifest = _Manifest(
@@ -135,7 +147,19 @@ class ViewWriter:
         for old in _versions(self._views):
             if old <= version - self._keep:
                 shutil.rmtree(self._views / str(old), ignore_errors=True)
+                self._named.pop(old, None)
+        self._named[version] = {
+            table.generation for entry in entries.values() for table in entry.tables.values()
+        }
+        self.tables.remove_others(set().union(*self._named.values()))
         return version
+
+    def _write(self, aside: Path, number: int, posterior: Posterior, policy: Any) -> _PolicyEntry:
+        entry = _write_posterior(aside, number, posterior, policy)
+        for name, part in posterior.parts.items():
+            if isinstance(part, EmbeddingTable):
+                entry.tables[name] = _TableEntry(self.tables.house(part), part.config)
+        return entry
 
     def _next_version(self) -> int:
         version = self.version + 1
@@ -151,6 +175,7 @@ class ViewReader:
         self._folder = Path(folder)
         self._counter: NDArray[np.uint64] | None = None
         self._view: View | None = None
+        self._tables: dict[str, TableReader] = {}  # by generation, those of the view
 
     def current(self) -> View | None:
         """Return the latest view, None before the first; one memory read when nothing changed.
@@ -178,12 +203,25 @@ class ViewReader:
         for _ in range(RETRIES):
             version = int(counter[0])
             try:
-                return _read_view(self._folder / "views" / str(version))
+                return self._read(version)
             except FileNotFoundError as error:
                 gone = error
             except (OSError, ValueError, msgspec.DecodeError, SlatestreamError) as error:
                 raise StoreError(f"view {version} cannot be read: {error}") from error
         raise StoreError(f"view {version} is not there: {gone}") from gone
+
+    def _read(self, version: int) -> View:
+        folder = self._folder / "views" / str(version)
+        manifest = _read_manifest(folder)
+        tables = {
+            table.generation: self._tables.get(table.generation)
+            or TableReader(self._folder, table.generation, table.config)
+            for entry in manifest.policies.values()
+            for table in entry.tables.values()
+        }
+        view = _read_view(folder, manifest, tables)
+        self._tables = tables
+        return view
 
 
 def _map_counter(path: Path, *, write: bool) -> NDArray[np.uint64]:
@@ -194,6 +232,19 @@ def _map_counter(path: Path, *, write: bool) -> NDArray[np.uint64]:
     with path.open("r+b" if write else "rb") as file:
         access = mmap.ACCESS_WRITE if write else mmap.ACCESS_READ
         return np.frombuffer(mmap.mmap(file.fileno(), 8, access=access), dtype=np.uint64)
+
+
+def _read_manifest(folder: Path) -> _Manifest:
+    return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Manifest)
+
+
+def _named(folder: Path) -> set[str]:
+    """Tables' generations that a view names; none when it cannot be read any more."""
+    try:
+        entries = _read_manifest(folder).policies.values()
+    except (OSError, msgspec.DecodeError):
+        return set()
+    return {table.generation for entry in entries for table in entry.tables.values()}
 
 
 def _versions(views: Path) -> list[int]:
@@ -209,8 +260,7 @@ def _write_posterior(folder: Path, number: int, posterior: Posterior, policy: An
     return _PolicyEntry(item_ids=posterior.item_ids, state_hash=policy.state_hash, files=files)
 
 
-def _read_view(folder: Path) -> View:
-    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Manifest)
+def _read_view(folder: Path, manifest: _Manifest, tables: Mapping[str, TableReader]) -> View:
     policies = {}
     for name, entry in manifest.policies.items():
         arrays = {
@@ -223,7 +273,8 @@ def _read_view(folder: Path) -> View:
             for key in list(arrays)
             if key.startswith(SHARED)
         }
-        policies[name] = Posterior(entry.item_ids, arrays, shared)
+        parts = {key: tables[table.generation] for key, table in entry.tables.items()}
+        policies[name] = Posterior(entry.item_ids, arrays, shared, parts)
     return View(
         version=manifest.version,
         offsets=manifest.offsets,

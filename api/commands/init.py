@@ -38,7 +38,7 @@ remember_events = 100000      # event ids kept, so that a repeat is answered as 
 
 # A policy: MODEL-EXPLORATION with settings, or "uniform".
 # Models: linear, shared, hybrid, columnwise, diagonal, fourier, beta, poisson, normal, logistic,
-# bagged, groupwise, river, importance.
+# bagged, groupwise, river, importance, mf, fm, bpr.
 # Explorations: greedy, epsilon, softmax, ucb, kl-ucb, thompson, marginal-thompson, squarecb,
 # fastcb, exp3, bagging, top-m. Slates: sequential, plackett-luce, ruled.
 # floor is the share of every slot spread over all candidates left.
@@ -52,7 +52,6 @@ features = [
     # { type = "numeric", name = "hour", center = 12.0, scale = 6.0 },
     # { type = "categorical", name = "device", values = ["ios", "android", "web"] },
     # { type = "clusters", name = "taste", count = 100 },  # sent as {"17": 0.6, "3": 0.4}
-    # { type = "id", name = "user_id" },   # any text; for models with an embedding table alone
     # { type = "vector", name = "map", count = 16, version = "2026-11" },  # of the user's id
     # { type = "categorical", name = "genre", of = "item", values = ["pop", "jazz"] },
     # { type = "interaction", left = "device", right = "genre" },
@@ -65,6 +64,13 @@ features = [
 # action = "reset"            # "decay" halves what was learned, halvings times
 # delta = 0.002
 
+# Models that keep a vector for every id (mf, fm, bpr) read ids, which are any text; the request's
+# user_id enters by itself. What they learned of users or items can be a vector of other policies:
+# slatestream freeze tastes user_id map
+# [policies.tastes]
+# spec = "mf-greedy"
+# features = [{ type = "id", name = "user_id" }]
+
 # A recommender: which policy serves it, and how feedback becomes the reward it learns.
 [recommenders.default]
 policy = "main"
@@ -72,6 +78,8 @@ window_seconds = 600.0        # feedback counts within this time of the slate
 default_reward = 0.0          # the reward of a slot nobody reacted to
 kinds = { click = 1.0 }       # what each kind of feedback is worth; others are not learned
 learn = "close"               # "first" learns a slot at its first feedback: faster, biased
+# shortlist = 500             # with mf, fm or bpr: rank only the best of a large pool, found first,
+# shortlist_random = 20       # and some of the others, drawn anew for each request
 
 # API keys: make one with 'slatestream keys new --scope serve' and paste its lines here.
 # [[keys]]

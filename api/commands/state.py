@@ -24,9 +24,11 @@ __all__ = [
     "DataDirOption",
     "JsonOption",
     "migrate",
+    "open_existing",
     "reset",
     "restore",
     "snapshot",
+    "use_settings",
 ]
 
 ConfigOption = Annotated[
@@ -49,10 +51,10 @@ def snapshot(
     Saved is the state up to an offset of every partition of the log, and not the log: to go on
     from the file the log must still hold what comes after.
     """
-    settings = _settings(config, data_dir)
+    settings = use_settings(config, data_dir)
     from streams.snapshots import write_snapshot  # noqa: PLC0415  (loads numba)
 
-    store = _open_existing(settings)
+    store = open_existing(settings)
     try:
         written = write_snapshot(store.database, file)
     finally:
@@ -83,7 +85,7 @@ def restore(
     They take their partitions over again within seconds and learn the log from where the snapshot
     ends, so nothing in the log is lost or counted twice.
     """
-    settings = _settings(config, data_dir)
+    settings = use_settings(config, data_dir)
     from streams.renewal import restore  # noqa: PLC0415  (loads numba)
     from streams.snapshots import open_snapshot  # noqa: PLC0415
 
@@ -113,7 +115,7 @@ def reset(
 
     Slates are made of what policies believe at first, until something is learned again.
     """
-    settings = _settings(config, data_dir)
+    settings = use_settings(config, data_dir)
     from streams.renewal import reset  # noqa: PLC0415  (loads numba)
 
     def renew(store: Store, topics: dict[str, Topic]) -> list[Position]:
@@ -128,7 +130,7 @@ def migrate(*, config: ConfigOption = None, data_dir: DataDirOption = None) -> N
 
     For a database whose services may not change tables: whoever may runs this before they start.
     """
-    settings = _settings(config, data_dir)
+    settings = use_settings(config, data_dir)
     from api.backends import open_store  # noqa: PLC0415  (loads numba)
     from streams.migrations import REVISION  # noqa: PLC0415
 
@@ -137,13 +139,15 @@ def migrate(*, config: ConfigOption = None, data_dir: DataDirOption = None) -> N
     say(f"{store.database.name} is at revision {REVISION}")
 
 
-def _settings(config: Path | None, data_dir: Path | None) -> Settings:
+def use_settings(config: Path | None, data_dir: Path | None) -> Settings:
+    """Read the settings, and keep compiled code where they say."""
     settings = read_settings(config, data_dir=data_dir)
     kernel_cache.use(settings.cache_dir)
     return settings
 
 
-def _open_existing(settings: Settings) -> Store:
+def open_existing(settings: Settings) -> Store:
+    """Open the store; raises ``StoreError`` when nothing was learned yet."""
     from api.backends import open_store, store_place  # noqa: PLC0415  (loads numba)
     from streams.errors import StoreError  # noqa: PLC0415
 

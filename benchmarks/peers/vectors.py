@@ -71,7 +71,7 @@ class FaissInverted:
 
     name = "faiss IVF"
     module = "faiss"
-    scans = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+    scans = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
     def __init__(self, vectors: Singles, lists: int) -> None:
         faiss = _faiss()

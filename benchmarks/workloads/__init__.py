@@ -8,6 +8,7 @@ from benchmarks.workloads import (
     curves,
     diagonal,
     edges,
+    factor,
     ranking,
     ratings,
     replay,
@@ -17,6 +18,7 @@ from benchmarks.workloads import (
     stream,
     sums,
     sync,
+    table,
 )
 
 __all__ = ["WORKLOADS"]
@@ -30,6 +32,8 @@ WORKLOADS = {
     ),
     "replay": Workload(about="decide and learn, event by event", contests=replay.contests),
     "edges": Workload(about="statistics of (cluster, item) edges", contests=edges.contests),
+    "factor": Workload(about="factorise ten million ids, event by event", contests=factor.contests),
+    "table": Workload(about="vectors of 64-bit keys", contests=table.contests),
     "diagonal": Workload(
         about="decide and learn with a diagonal model", contests=diagonal.contests
     ),

@@ -20,16 +20,26 @@ from engine.retrieval.exact import search_exact
 from engine.retrieval.inverted import InvertedFile
 from engine.retrieval.records import Records
 
-__all__ = ["Exact", "Inverted", "Mover", "contests", "make_vectors", "recall_of", "tuned"]
+__all__ = [
+    "WORLDS",
+    "Exact",
+    "Inverted",
+    "Mover",
+    "contests",
+    "make_vectors",
+    "recall_of",
+    "tuned",
+]
 
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-NAME = "retrieval"
+NAME, UNIT = "retrieval", "queries or moves"
 K = 10
 COLUMNS = 32
 ENOUGH = 0.95  # of the true ten
 TUNED_ON, ASKED, TOGETHER = 200, 512, 64  # queries
+NO_TRUTH = np.empty((0, K), dtype=np.int64)
 MOVED = 1000  # rows at a time
 SLOW = 100_000  # rows from which a graph takes minutes to build and to move
 
@@ -112,27 +122,40 @@ class Mover:
 
 def contests(quick: bool) -> Iterator[Contest | Figure | Skipped]:
     """A size for exact scans and graphs, and one for inverted files alone."""
-    for rows in (300,) if quick else (50_000, 500_000):
-        vectors = make_vectors(rows, 4 if quick else COLUMNS)
-        exact = rows < SLOW
-        kinds = [NumpyScan, FaissFlat, Hnsw, FaissInverted] if exact else [FaissInverted]
-        yield from _size(vectors, [Exact, Inverted] if exact else [Inverted], kinds)
-        if not exact:
-            reason = f"takes minutes to build over {rows:,} vectors and to move them"
-            yield Skipped(workload=NAME, params=_params(vectors), peer=Hnsw.name, reason=reason)
+    sizes = ((300, 4),) if quick else ((50_000, COLUMNS), (500_000, COLUMNS))
+    for rows, columns in sizes:
+        for world in WORLDS if rows < SLOW else ("factors",):
+            vectors = make_vectors(world, rows, columns)
+            params = f"{world}, {rows:,} of {columns}"
+            yield from _size(vectors, params, rows < SLOW)
+            if rows >= SLOW:
+                reason = f"takes minutes to build over {rows:,} vectors and to move them"
+                yield Skipped(workload=NAME, params=params, peer=Hnsw.name, reason=reason)
 
 
-def make_vectors(rows: int, columns: int) -> Vectors:
-    """Draw factors as models learn them: a spectrum of 1/√i, lengths lognormal; always the same."""
-    rng = np.random.default_rng(9)
+def make_vectors(world: str, rows: int, columns: int) -> Vectors:
+    """Draw one of `WORLDS`, always the same."""
+    rng, draw = np.random.default_rng(9), WORLDS[world]
+    queries = draw(rng, TUNED_ON + ASKED, columns, 0.0)
+    before, after = (draw(rng, rows, columns, 0.4) for _ in range(2))
+    return Vectors(before=before, after=after, queries=queries)
+
+
+def _factors(rng: np.random.Generator, n: int, columns: int, spread: float) -> Singles:
+    """As models learn them: a spectrum of 1/√i, lengths lognormal."""
     spectrum = 1.0 / np.sqrt(np.arange(1, columns + 1))
+    lengths = np.exp(spread * rng.normal(size=(n, 1)))
+    return (rng.normal(size=(n, columns)) * spectrum * lengths).astype(np.float32)
 
-    def draw(n: int, spread: float) -> Singles:
-        lengths = np.exp(spread * rng.normal(size=(n, 1)))
-        return (rng.normal(size=(n, columns)) * spectrum * lengths).astype(np.float32)
 
-    queries = draw(TUNED_ON + ASKED, 0.0)
-    return Vectors(before=draw(rows, 0.4), after=draw(rows, 0.4), queries=queries)
+def _clusters(rng: np.random.Generator, n: int, columns: int, _: float) -> Singles:
+    """Around two hundred directions."""
+    middles = np.random.default_rng(10).normal(size=(200, columns))
+    found = middles[rng.integers(0, 200, n)] + 0.5 * rng.normal(size=(n, columns))
+    return found.astype(np.float32)
+
+
+WORLDS = {"factors": _factors, "clusters": _clusters}
 
 
 def recall_of(found: Ints, true: Ints) -> float:
@@ -141,36 +164,40 @@ def recall_of(found: Ints, true: Ints) -> float:
     return sum(len(set(a) & set(b)) for a, b in pairs) / true.size
 
 
-def _params(vectors: Vectors) -> str:
-    return f"{len(vectors.before):,} of {vectors.before.shape[1]}"
-
-
-def _size(
-    vectors: Vectors, mine: Sequence[Any], theirs: Sequence[Any]
-) -> Iterator[Contest | Figure]:
+def _size(vectors: Vectors, params: str, every: bool) -> Iterator[Contest | Figure]:
     """Queries of fresh indexes, then moves, then the same queries."""
     lists = lists_for(len(vectors.before))
-    true = _truth(vectors.before, vectors)
-    made = [tuned(kind, vectors, lists, true) for kind in (*mine, *theirs)]
-    ours, peers = made[: len(mine)], made[len(mine) :]
-    yield from _queries("fresh", vectors, true, ours, peers)
-    movers = [each if isinstance(each, Absent) else Mover(each, vectors) for each in made]
+    true, kinds = (
+        _truth(vectors.before, vectors),
+        [FaissInverted, Hnsw] if every else [FaissInverted],
+    )
+    mine = tuned(Inverted, vectors, lists, true)
+    peers = [tuned(kind, vectors, lists, true) for kind in kinds]
+    yield from _queries(f"{params}, fresh", vectors, true, mine, peers)
+    if every:
+        yield from _exact(params, vectors)
+    movers = [_mover(each, vectors) for each in (mine, *peers)]
     few = min(MOVED, len(vectors.before))
     moving = [
         each if isinstance(each, Absent) else _contender(each.index, few, each.step)
         for each in movers
     ]
     yield Contest(
-        params=f"{_params(vectors)}, vectors moved, {few:,} a call",
+        params=f"{params}, vectors moved",
         mode="batched",
-        unit="queries or moves",
-        ours=_present(moving[len(mine) - 1]),
-        peers=tuple(moving[len(mine) :]),
+        unit=UNIT,
+        ours=_present(moving[0]),
+        peers=tuple(moving[1:]),
     )
     for each in movers:
         if isinstance(each, Mover):
             each.finish()
-    yield from _queries("all moved", vectors, _truth(vectors.after, vectors), ours, peers)
+    true = _truth(vectors.after, vectors)
+    yield from _queries(f"{params}, all moved", vectors, true, mine, peers)
+
+
+def _mover(index: Any, vectors: Vectors) -> Mover | Absent:
+    return index if isinstance(index, Absent) else Mover(index, vectors)
 
 
 def _truth(at: Singles, vectors: Vectors) -> Ints:
@@ -185,36 +212,41 @@ def tuned(kind: Any, vectors: Vectors, lists: int, true: Ints) -> Any:
     made = kind(vectors.before, lists)
     for scan in made.scans:
         made.tune(scan)
-        made.name = f"{kind.name}, scanning {scan}"
+        made.name, made.label = f"{kind.name}, scanning {scan}", f"inverted file scanning {scan}"
         if recall_of(made.search(vectors.queries[:TUNED_ON], K), true[:TUNED_ON]) >= ENOUGH:
             break
     return made
 
 
 def _queries(
-    when: str, vectors: Vectors, true: Ints, ours: Sequence[Any], peers: Sequence[Any]
+    params: str, vectors: Vectors, true: Ints, mine: Any, peers: Sequence[Any]
 ) -> Iterator[Contest | Figure]:
     """Queries one at a time and together, and how many of the true ten each finds."""
     asked, true = vectors.queries[TUNED_ON:], true[TUNED_ON:]
-    for each in (*ours, *peers):
+    for each in (mine, *peers):
         if not isinstance(each, Absent):
-            yield Figure(
-                workload=NAME,
-                params=f"{_params(vectors)}, {when}",
-                what=f"recall@{K}, {each.name}",
-                value=recall_of(each.search(asked, K), true),
-                unit="of 1",
-            )
-    for mine in ours:
-        for many in (1, TOGETHER):
-            params = f"{_params(vectors)}, {when}, {mine.name.removeprefix('slatestream, ')}"
-            yield Contest(
-                params=params if many == 1 else f"{params}, {many} a call",
-                mode="per-call" if many == 1 else "batched",
-                unit="queries or moves",
-                ours=_present(_asking(mine, asked, many)),
-                peers=tuple(_asking(peer, asked, many) for peer in peers),
-            )
+            what, found = f"recall@{K}, {each.name}", recall_of(each.search(asked, K), true)
+            yield Figure(workload=NAME, params=params, what=what, value=found, unit="of 1")
+    yield from _both_ways(f"{params}, {mine.label}", asked, mine, peers)
+
+
+def _exact(params: str, vectors: Vectors) -> Iterator[Contest]:
+    """Exact scans; what has moved makes no difference to them."""
+    kinds = (NumpyScan, FaissFlat)
+    peers = [tuned(kind, vectors, 1, NO_TRUTH) for kind in kinds]
+    mine = Exact(vectors.before, 1)
+    yield from _both_ways(f"{params}, exact scan", vectors.queries[TUNED_ON:], mine, peers)
+
+
+def _both_ways(params: str, asked: Singles, mine: Any, peers: Sequence[Any]) -> Iterator[Contest]:
+    for many in (1, TOGETHER):
+        yield Contest(
+            params=params if many == 1 else f"{params}, {many} a call",
+            mode="per-call" if many == 1 else "batched",
+            unit=UNIT,
+            ours=_present(_asking(mine, asked, many)),
+            peers=tuple(_asking(peer, asked, many) for peer in peers),
+        )
 
 
 def _asking(index: Any, asked: Singles, many: int) -> Contender | Absent:

@@ -16,7 +16,16 @@ from engine.errors import ConfigError, ShapeError
 from engine.kernels.embeddings.factors import LOGISTIC, SQUARED, TOTALS, learn_factors
 from engine.kernels.embeddings.layout import MAX_HELD
 
-__all__ = ["LOSSES", "TOTALS", "FactorTable", "Loss", "factor_config", "learn_events", "predict"]
+__all__ = [
+    "LOSSES",
+    "TOTALS",
+    "FactorTable",
+    "Loss",
+    "Sums",
+    "factor_config",
+    "learn_events",
+    "predict",
+]
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]

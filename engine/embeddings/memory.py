@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from engine.errors import ConfigError
 
-__all__ = ["reserve"]
+__all__ = ["Room", "reserve"]
 
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
@@ -40,3 +40,19 @@ def reserve(shape: tuple[int, ...], dtype: DTypeLike, *, scattered: bool = False
     if scattered and size >= mmap.PAGESIZE << 9 and hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, dtype=dtype, count=int(np.prod(shape))).reshape(shape)
+
+
+class Room:
+    """Where the arrays lie that readers of a table need: here in memory of this process alone."""
+
+    def begin(self) -> None:
+        """Begin another table: what is reserved from here on is not of the one before."""
+
+    def reserve(
+        self,
+        name: str,  # noqa: ARG002 - rooms that have names for memory need it
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+    ) -> NDArray[Any]:
+        """Return zeros. Names are given once a table: of numbered ones the two last are in use."""
+        return reserve(shape, dtype, scattered=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from engine.embeddings.config import TableConfig
 from engine.embeddings.saving import digest_table, restore_table, save_changes, save_table
@@ -10,7 +10,7 @@ from engine.embeddings.table import EmbeddingTable
 from engine.errors import ConfigError
 from engine.state import Part
 
-__all__ = ["Embeddings"]
+__all__ = ["Embeddings", "tables_of"]
 
 
 class Embeddings:
@@ -46,5 +46,9 @@ class Embeddings:
         """Return an independent copy."""
         twin = Embeddings(self.table.config)
         restore_table(twin.table, save_table(self.table))
-        twin.mark_saved()
         return twin
+
+
+def tables_of(parts: Mapping[str, Part]) -> dict[str, EmbeddingTable]:
+    """Return the tables among a state's parts, by name."""
+    return {name: part.table for name, part in parts.items() if isinstance(part, Embeddings)}

@@ -29,6 +29,7 @@ __all__ = [
     "Columns",
     "Numbered",
     "begin_save",
+    "describe_save",
     "digest_table",
     "put_columns",
     "restore_table",
@@ -66,18 +67,25 @@ def settings_hash(table: EmbeddingTable) -> bytes:
     return digest.digest()[:16]
 
 
+def describe_save(table: EmbeddingTable, rows: int, lines: int, *, whole: bool) -> Numbered:
+    """Return what a save of so many records and lines is."""
+    number = table.number_saved + bool(table.table.head[at.CHANGED_ROWS])
+    words = table.table.words.shape[1]
+    return Numbered(FORMAT, number, whole, settings_hash(table), rows, words, lines)
+
+
 def begin_save(table: EmbeddingTable, rows: int, lines: int, *, whole: bool) -> bytes:
     """Return how a save of so many records and lines begins."""
-    head = table.table.head
-    number = table.number_saved + bool(head[at.CHANGED_ROWS])
-    words = table.table.words.shape[1]
-    told = Numbered(FORMAT, number, whole, settings_hash(table), rows, words, lines)
-    header = msgspec.msgpack.encode(told)
+    header = msgspec.msgpack.encode(describe_save(table, rows, lines, whole=whole))
     return MARK + len(header).to_bytes(4, "little") + header
 
 
 def save_table(table: EmbeddingTable) -> bytes:
-    """Save all of a table."""
+    """Save all of a table.
+
+    Deltas follow it that begin where it ends: take it when nothing is listed as changed, or call
+    `EmbeddingTable.mark_saved` right after it.
+    """
     t = table.table
     rows, lines = int(t.head[at.FRESH]), len(t.line_marks)
     columns: list[NDArray[Any]] = [t.head[:SAVED], t.words[:rows], t.sketch]
@@ -89,8 +97,13 @@ def save_changes(table: EmbeddingTable) -> bytes:
     t = table.table
     rows = np.sort(t.rows[: t.head[at.CHANGED_ROWS]])
     lines = np.sort(t.lines[: t.head[at.CHANGED_LINES]])
-    t_lines = t.sketch.reshape(-1, 8)[lines]
-    columns: list[NDArray[Any]] = [t.head[:SAVED], rows, t.words[rows], lines, t_lines]
+    columns: list[NDArray[Any]] = [
+        t.head[:SAVED],
+        rows,
+        t.words[rows],
+        lines,
+        t.sketch.reshape(-1, 8)[lines],
+    ]
     return _join(begin_save(table, len(rows), len(lines), whole=False), columns)
 
 
@@ -139,8 +152,7 @@ def put_columns(table: EmbeddingTable, told: Numbered, columns: Columns) -> None
     table.run(lambda start: put_records(*table.table, start, places, records), len(places))
     put_lines(*table.table, columns["lines"], columns["sketch"])
     table.table.head[:SAVED] = columns["head"]
-    table.mark_saved()
-    table.number_saved = told.number
+    table.follow(told.number)
 
 
 def _read(saved: bytes) -> tuple[Numbered, int]:
@@ -152,15 +164,17 @@ def _read(saved: bytes) -> tuple[Numbered, int]:
         told = msgspec.msgpack.decode(view[8:start], type=Numbered)
     except msgspec.DecodeError as error:
         raise SnapshotError(f"saved embedding table cannot be read: {error}") from error
-    if view[:4] != MARK or told.format != FORMAT:
-        raise SnapshotError(
-            f"saved embedding table has format {told.format}; this release reads {FORMAT}: load it "
-            "with the release that saved it"
-        )
+    if view[:4] != MARK:
+        raise SnapshotError("these bytes are no saved embedding table")
     return told, start
 
 
 def _check_settings(table: EmbeddingTable, told: Numbered) -> None:
+    if told.format != FORMAT:
+        raise SnapshotError(
+            f"saved embedding table has format {told.format}; this release reads {FORMAT}: load it "
+            "with the release that saved it"
+        )
     if told.settings != settings_hash(table):
         raise SnapshotError(
             "saved embedding table was saved with other settings (features, max_rows, seed, "

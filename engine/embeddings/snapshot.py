@@ -25,8 +25,9 @@ class TableSnapshot:
     """`save_table` of the moment this is made, between two batches. Writes: table, its `before`.
 
     The owner takes `pieces` between later batches, as many each time as it has time for; joined
-    they are the save. A block of records that is written before its piece was taken is copied
-    first, so at the worst the table is in memory twice.
+    they are the save. Deltas follow it when it begins right after `mark_saved`. A block of records
+    that is written before its piece was taken is copied first, so at the worst the table is in
+    memory twice.
 
     Raises
     ------

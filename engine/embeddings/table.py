@@ -9,19 +9,17 @@ that nothing of it can be saved apart, and saves never stop the writer for the w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.embeddings.config import TableConfig
-from engine.embeddings.memory import reserve
+from engine.embeddings.lookups import Lookups, TableStatistics
+from engine.embeddings.memory import Room, reserve
 from engine.errors import ShapeError
 from engine.kernels.embeddings import layout as at
 from engine.kernels.embeddings.index import FIRST, limit1, put_keys
 from engine.kernels.embeddings.layout import MAX_HELD, Table
-from engine.kernels.embeddings.lookups import BATCH, BUSY, OWN, lookup_keys
 from engine.kernels.embeddings.records import begin_rows
 from engine.kernels.embeddings.updates import erase_keys, update_keys
 from engine.kernels.random import mix
@@ -38,31 +36,7 @@ BUCKETS = 64  # of a new index
 SEEDED = 0x1DE4  # makes the index's seed of the table's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableStatistics:
-    """What became of ids so far, and what the table takes.
-
-    ``readmitted`` is estimated, never too low for ids that left lately. ``collisions`` counts
-    claims of a key whose id is another than that it was admitted for. ``clamped`` counts events
-    whose stamps were too far ahead.
-    """
-
-    rows: int
-    admitted: int
-    rejected: int
-    expired: int
-    evicted: int
-    erased: int
-    readmitted: int
-    collisions: int
-    clamped: int
-    watermark: int  # s
-    load: float  # of the index
-    index_bytes: int
-    bytes: int
-
-
-class EmbeddingTable:
+class EmbeddingTable(Lookups):
     """Vectors by 64-bit key. One writer; any number of threads may `lookup` beside it.
 
     Attributes
@@ -73,20 +47,30 @@ class EmbeddingTable:
         Its arrays, as kernels take them; another tuple after the index moved.
     number_saved
         How many saves of changes lead to what is marked as saved.
+    room
+        Where what readers need lies.
     """
 
     def __init__(self, config: TableConfig) -> None:
         self.config = config
         self.number_saved = 0
-        self.table = self._empty()
-        begin_rows(*self.table, len(config.features))
+        self.room = Room()
+        self.table = self._begun()
+
+    def _begun(self) -> Table:
+        t = self._empty()
+        begin_rows(*t, len(self.config.features))
+        _unlist(t)  # whoever has the settings has these
+        return t
 
     def _empty(self) -> Table:
         config = self.config
         features, capacity = len(config.features), config.capacity
-        words = reserve((capacity, config.words), np.uint32, scattered=True)
+        size = 8 * (FIRST + most_buckets(config.max_rows))
+        self.room.begin()
+        words = self.room.reserve("words", (capacity, config.words), np.uint32)
         lines = config.sketch_bytes // 64
-        head = np.zeros(at.HEAD, dtype=np.int64)
+        head = self.room.reserve("head-0", (at.HEAD,), np.int64)
         head[at.CAPACITY], head[at.MAX_LIVE] = capacity, config.max_rows
         head[at.GRACE], head[at.TABLE_SEED] = config.grace, config.seed
         head[at.MAX_JUMP] = config.max_jump_seconds
@@ -94,11 +78,11 @@ class EmbeddingTable:
         head[at.FRESH] = head[at.HAND] = features
         return Table(
             head=head,
-            cells=self._cells(BUCKETS),
+            cells=begin_cells(self.room.reserve("cells-0", (size,), np.uint64), BUCKETS),
             before=np.zeros(0, dtype=np.uint64),
             words=words,
             floats=words.view(np.float32),
-            sketch=reserve((lines * 8,), np.uint64, scattered=True),
+            sketch=self.room.reserve("sketch", (lines * 8,), np.uint64),
             row_marks=reserve((capacity,), np.uint8),
             rows=reserve((capacity,), np.int64),
             line_marks=reserve((lines,), np.uint8),
@@ -108,70 +92,42 @@ class EmbeddingTable:
             settings=np.stack([feature.to_row() for feature in config.features]),
         )
 
+    def move(self, room: Room) -> None:
+        """Take what readers need to another room, where it stays. Writes: this table."""
+        t, fresh, number = self.table, int(self.table.head[at.FRESH]), self.table.head[at.NUMBER]
+        used = 8 * (FIRST + int(t.cells[0]))
+        room.begin()
+        words = room.reserve("words", t.words.shape, np.uint32)
+        cells = room.reserve(f"cells-{number}", t.cells.shape, np.uint64)
+        head = room.reserve(f"head-{number}", t.head.shape, np.int64)
+        sketch = room.reserve("sketch", t.sketch.shape, np.uint64)
+        words[:fresh], cells[:used], head[:] = t.words[:fresh], t.cells[:used], t.head
+        sketch[:], self.room = t.sketch, room
+        moved = t._replace(head=head, cells=cells, words=words, floats=words.view(np.float32))
+        self.table = moved._replace(sketch=sketch)
+
     def clear(self) -> None:
         """Forget every id. Writes: this table."""
-        before, empty = self.table, self._empty()
-        begin_rows(*empty, len(self.config.features))
-        self.table, self.number_saved = empty, 0
+        before = self.table
+        self.table, self.number_saved = self._begun(), 0
         before.head[at.LEFT] = 1
 
     def mark_saved(self) -> None:
         """Note that all changes are kept somewhere: the next save of changes begins here."""
-        t, head = self.table, self.table.head
-        self.number_saved += bool(head[at.CHANGED_ROWS])
-        t.row_marks[t.rows[: head[at.CHANGED_ROWS]]] = 0
-        t.line_marks[t.lines[: head[at.CHANGED_LINES]]] = 0
-        head[at.CHANGED_ROWS] = head[at.CHANGED_LINES] = 0
+        self.follow(self.number_saved + bool(self.table.head[at.CHANGED_ROWS]))
+
+    def follow(self, number: int) -> None:
+        """Note that this table is what the save of a number told."""
+        self.number_saved = number
+        _unlist(self.table)
 
     def __len__(self) -> int:
         """Ids that have a vector of their own."""
         return int(self.table.head[at.LIVE])
 
-    @cached_property
-    def width(self) -> int:
-        """Numbers of the longest vector, its bias included."""
-        return max(feature.width for feature in self.config.features)
-
-    def number(self, name: str) -> int:
-        """Return the number of a feature; ``KeyError`` when the table has none of that name."""
-        return {feature.name: i for i, feature in enumerate(self.config.features)}[name]
-
-    def lookup(
-        self, keys: Keys, features: Ints | int = 0, *, out: Floats | None = None
-    ) -> tuple[Floats, Flags]:
-        """Vectors of keys, the shared ones where they have none of their own.
-
-        Parameters
-        ----------
-        keys
-            uint64 ``(n,)``.
-        features
-            Number of each key's feature, int64 ``(n,)``, or of all.
-        out
-            Where vectors are written, float32 ``(n, width)``: memory used again costs less.
-
-        Returns
-        -------
-        Vectors, float32 ``(n, width)``, zeros behind a shorter one, and whether each is the key's
-        own, ``(n,)``.
-        """
-        keys, features = self._check(keys, features)
-        if out is None:
-            out = np.empty((len(keys), self.width), dtype=np.float32)
-        elif (
-            out.shape != (len(keys), self.width)
-            or out.dtype != np.float32
-            or not (out.flags.c_contiguous and out.flags.writeable)
-        ):
-            raise ShapeError(
-                f"out is {out.dtype} {out.shape}; {len(keys)} keys need contiguous float32 "
-                f"({len(keys)}, {self.width}) that can be written"
-            )
-        found = np.full(len(keys), BUSY, dtype=np.uint8)
-        places, mixes = np.empty(BATCH, dtype=np.int64), np.empty(BATCH, dtype=np.uint64)
-        while lookup_keys(*self.table, keys, features, out, found, places, mixes):
-            pass
-        return out, found == OWN
+    def arrays(self) -> Table:
+        """Return the table as it is now."""
+        return self.table
 
     def claim(
         self, keys: Keys, features: Ints | int, seconds: Ints, checks: Checks | None = None
@@ -224,9 +180,14 @@ class EmbeddingTable:
         *,
         stepping: bool,
     ) -> Ints:
-        keys, features = self._check(keys, features)
+        keys, features = self.check(keys, features)
         if checks is None:
             checks = np.zeros(len(keys), dtype=np.uint32)
+        if len(seconds) and not (seconds.min() >= 0 and seconds.max() < 1 << 32):
+            raise ShapeError(
+                f"seconds are {seconds.min()} to {seconds.max()}; give seconds since the epoch, "
+                "from 0 to below 2^32"
+            )
         if seconds.shape != keys.shape or checks.shape != keys.shape:
             raise ShapeError(
                 f"seconds are {seconds.shape} and checks {checks.shape}; {len(keys)} keys need as "
@@ -251,48 +212,13 @@ class EmbeddingTable:
         """Remove keys; returns how many were there. Writes: this table."""
         return int(erase_keys(*self.table, np.ascontiguousarray(keys, dtype=np.uint64)))
 
-    def statistics(self) -> TableStatistics:
-        """What became of ids so far."""
-        t, head = self.table, self.table.head
-        buckets = int(t.cells[0])
-        used = head[at.FRESH] * t.words.itemsize * t.words.shape[1]
-        index = 64 * (buckets + FIRST)
-        return TableStatistics(
-            rows=int(head[at.LIVE]),
-            admitted=int(head[at.ADMITTED]),
-            rejected=int(head[at.REJECTED]),
-            expired=int(head[at.EXPIRED]),
-            evicted=int(head[at.EVICTED]),
-            erased=int(head[at.ERASED]),
-            readmitted=int(head[at.READMITTED]),
-            collisions=int(head[at.COLLISIONS]),
-            clamped=int(head[at.CLAMPED]),
-            watermark=int(head[at.WATERMARK]),
-            load=int(head[at.STORED]) / (4 * buckets),
-            index_bytes=index,
-            bytes=int(used + index + t.sketch.nbytes),
-        )
-
-    def _check(self, keys: Keys, features: Ints | int) -> tuple[Keys, Ints]:
-        keys = np.ascontiguousarray(keys, dtype=np.uint64)
-        if isinstance(features, int):
-            features = np.full(len(keys), features, dtype=np.int64)
-        known = len(self.config.features)
-        if keys.ndim != 1 or features.shape != keys.shape:
-            raise ShapeError(f"keys are {keys.shape} and features {features.shape}; give (n,) each")
-        if len(features) and not (features.min() >= 0 and features.max() < known):
-            raise ShapeError(
-                f"features are {features.min()} to {features.max()}; the table has 0 to {known - 1}"
-            )
-        return keys, np.ascontiguousarray(features)
-
     def _mix_anew(self) -> None:
         """Move to an index with another seed: that of now is a bad one for the keys there are.
 
         Readers that still have the arrays of before find what they hold in their index, and are
         told to take the new ones where they miss.
         """
-        before, rows = self.table, self.live_rows()
+        before, rows = self.table, self._indexed_rows()
         keys, buckets = self.keys_of(rows), int(before.cells[0])
         if len(keys) > limit1(buckets) >> 1:
             buckets = min(1 << buckets.bit_length(), most_buckets(self.config.max_rows))
@@ -300,16 +226,22 @@ class EmbeddingTable:
         while done < len(keys):
             head[at.SEED] = mix(int(head[at.SEED].view(np.uint64)))
             head[at.STASHED] = head[at.STORED] = head[at.ZERO_ROW] = 0
-            cells = self._cells(buckets)
+            cells = begin_cells(reserve(before.cells.shape, np.uint64, scattered=True), buckets)
             done = int(put_keys(head, cells, before.scratch, keys, rows))
-        self.table = before._replace(head=head, cells=cells)
+        number = head[at.NUMBER] = int(head[at.NUMBER]) + 1
+        index = self.room.reserve(f"cells-{number}", cells.shape, np.uint64)
+        index[: 8 * (buckets + FIRST)] = cells[: 8 * (buckets + FIRST)]
+        heading = self.room.reserve(f"head-{number}", head.shape, np.int64)
+        heading[:] = head
+        self.table = before._replace(head=heading, cells=index)
         before.head[at.LEFT] = 1
 
-    def _cells(self, buckets: int) -> Keys:
-        words = 8 * (FIRST + most_buckets(self.config.max_rows))
-        cells: Keys = reserve((words,), np.uint64, scattered=True)
-        cells[0] = buckets
-        return cells
+    def _indexed_rows(self) -> Ints:
+        # By the index: in the midst of a load not all records are in it yet.
+        cells, zero = self.table.cells, int(self.table.head[at.ZERO_ROW])
+        buckets = cells[8 : 8 * (FIRST + int(cells[0]))].reshape(-1, 2, 4)
+        rows: Ints = buckets[:, 1][buckets[:, 0] != 0].astype(np.int64)
+        return np.append(rows, zero - 1) if zero else rows
 
     def live_rows(self) -> Ints:
         """Records that are a key's, in order, int64 ``(len(self),)``."""
@@ -317,12 +249,31 @@ class EmbeddingTable:
         kinds = self.table.words[first:fresh, at.KIND]
         return np.flatnonzero((kinds & at.FREE) == 0) + first
 
+    def freeze(self, feature: int) -> tuple[Keys, Floats]:
+        """Copy the keys ``(m,)`` of a feature's ids and their vectors ``(m, width)``."""
+        rows = self.live_rows()
+        rows = rows[(self.table.words[rows, at.KIND] & at.FEATURE_MASK) == feature]
+        width = self.config.features[feature].width
+        return self.keys_of(rows), self.table.floats[rows, at.HEADER : at.HEADER + width].copy()
+
     def keys_of(self, rows: Ints) -> Keys:
         """Keys of records in use, uint64 ``(n,)``."""
         words = self.table.words
         high = words[rows, at.KEY_HIGH].astype(np.uint64)
         keys: Keys = (high << np.uint64(32)) | words[rows, at.KEY_LOW]
         return keys
+
+
+def begin_cells(cells: Keys, buckets: int) -> Keys:
+    """Make zeros an empty index. Writes: cells."""
+    cells[0] = buckets
+    return cells
+
+
+def _unlist(t: Table) -> None:
+    t.row_marks[t.rows[: t.head[at.CHANGED_ROWS]]] = 0
+    t.line_marks[t.lines[: t.head[at.CHANGED_LINES]]] = 0
+    t.head[at.CHANGED_ROWS] = t.head[at.CHANGED_LINES] = 0
 
 
 def most_buckets(rows: int) -> int:

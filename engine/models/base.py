@@ -64,6 +64,9 @@ class Traits:
         Whether beliefs read the items' rows: then every request must bring them.
     reads_ids
         Whether a schema may have ids: their columns are taken for ids, or no columns are read.
+    shortlists
+        Whether a score is an item's bias plus the inner product of its vector with the request's,
+        so that the best of very many can be found before they are ranked.
     aligns
         Whether sums can be carried over a change of the schema, by the names of their axes.
     """
@@ -79,6 +82,7 @@ class Traits:
     importance: bool = False
     reads_items: bool = False
     reads_ids: bool = False
+    shortlists: bool = False
     aligns: bool = True
 
 
@@ -146,6 +150,21 @@ class Model(ABC):
     @abstractmethod
     def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:
         """Mean and spread of every candidate of every request."""
+
+    def queries(self, posterior: Posterior, x: Floats, schema: Schema) -> NDArray[np.float32]:
+        """Vectors of requests ``(n, size)``, for a model that shortlists."""
+        raise NotImplementedError
+
+    def item_vectors(
+        self, posterior: Posterior, rows: Ints, z: Floats, schema: Schema
+    ) -> NDArray[np.float32]:
+        """Vectors of items, each with its bias behind it, ``(m, size + 1)``; see `queries`.
+
+        ``rows`` ``(m,)`` are those of the posterior, ``z`` ``(m, e)`` the items' own rows. Items
+        are in the order of their means for one request as they are in that of
+        ``q · vector + bias``, but for means that are clipped.
+        """
+        raise NotImplementedError
 
     def belief(self, posterior: Posterior, requests: Requests, **given: Any) -> Belief:
         """Make a `Belief` of this family; what is not given is as for a mean without spread."""

@@ -121,6 +121,7 @@ class Factors(Model):
             examines=self.weighting == "propensity",
             reads_items=True,
             reads_ids=True,
+            shortlists=True,
             aligns=False,
         )
 
@@ -208,21 +209,36 @@ class Factors(Model):
         """Return what belongs to no id."""
         return {"totals": state.shared["totals"].copy()}
 
-    def _sums(self, posterior: Posterior, requests: Requests, schema: Schema) -> tuple[Sums, Sums]:
-        """Vectors of every request's ids, ``(n, …)``, and of every candidate's."""
-        table, names = posterior.parts["table"], self._fields(schema)
-        context = Sums.none(len(requests.x), self.dimension)
-        item = Sums.none(len(requests.rows), self.dimension)
+    def _context(self, posterior: Posterior, x: Floats, schema: Schema) -> Sums:
+        """Vectors and biases of every request's ids, ``(n, …)``."""
+        sums = Sums.none(len(x), self.dimension)
         for number, each in enumerate(schema.ids):
-            rows = requests.z if each.of == "item" else requests.x
-            vectors, present = _look(table, keys_of(rows, schema.places(each.name)[0]), number)
+            if each.of == "context":
+                ids = keys_of(x, schema.places(each.name)[0])
+                sums = sums.plus(*_look(posterior.parts["table"], ids, number), 1.0)
+        return sums
+
+    def item_sums(self, posterior: Posterior, rows: Ints, z: Floats, schema: Schema) -> Sums:
+        """Vectors and biases of every item's ids, ``(m, …)``."""
+        table, sums = posterior.parts["table"], Sums.none(len(rows), self.dimension)
+        for number, each in enumerate(schema.ids):
             if each.of == "item":
-                item = item.plus(vectors, present, 1.0)
-            else:
-                context = context.plus(vectors, present, 1.0)
-        own = keys_of(posterior.arrays["id"][requests.rows], 0)
-        vectors, _ = _look(table, own, len(names) - 1)
-        return context, item.plus(vectors, np.ones(len(own.keys), dtype=np.bool_), 1.0)
+                ids = keys_of(z, schema.places(each.name)[0])
+                sums = sums.plus(*_look(table, ids, number), 1.0)
+        own = keys_of(posterior.arrays["id"][rows], 0)
+        vectors, _ = _look(table, own, len(schema.ids))
+        return sums.plus(vectors, np.ones(len(rows), dtype=np.bool_), 1.0)
+
+    def queries(self, posterior: Posterior, x: Floats, schema: Schema) -> NDArray[np.float32]:
+        """Sum of the vectors of every request's ids, ``(n, dimension)``."""
+        return self._context(posterior, x, schema).vector.astype(np.float32)
+
+    def item_vectors(
+        self, posterior: Posterior, rows: Ints, z: Floats, schema: Schema
+    ) -> NDArray[np.float32]:
+        """Vectors of every item's ids, its own score behind, ``(m, dimension + 1)``."""
+        sums = self.item_sums(posterior, rows, z, schema)
+        return np.concatenate([sums.vector, sums.score[:, None]], axis=1).astype(np.float32)
 
 
 def _look(table: Any, ids: IdKeys, number: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -278,7 +294,8 @@ class FactorizationMachine(Factors):
 
     def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:
         """Mean of every candidate, from the vectors as they are now."""
-        context, item = self._sums(posterior, requests, schema)
+        context = self._context(posterior, requests.x, schema)
+        item = self.item_sums(posterior, requests.rows, requests.z, schema)
         score = item.with_other(context.at(requests.of_candidate))
         mean = predict(posterior.shared["totals"], score, self.loss)
         return self.belief(posterior, requests, mean=mean)

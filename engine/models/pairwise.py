@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.batches import Belief, Floats, Ints, Outcomes, Posterior, Requests
+from engine.embeddings.factors import Sums
 from engine.embeddings.keys import COLUMNS
 from engine.embeddings.pairs import MOST_PAIRS, Negatives, learn_choices
 from engine.embeddings.part import Embeddings
@@ -146,12 +147,19 @@ class PairwiseRanking(Factors):
 
     def believe(self, posterior: Posterior, requests: Requests, schema: Schema) -> Belief:
         """Score of every candidate, from the vectors as they are now."""
-        context, item = self._sums(posterior, requests, schema)
+        context = self._context(posterior, requests.x, schema)
+        item = self.item_sums(posterior, requests.rows, requests.z, schema)
         vectors = context.vector[requests.of_candidate]
         score = item.score + np.einsum("ij,ij->i", item.vector, vectors)
-        if self.negatives == "ring":
-            score += self.popularity * self._log_popularity(posterior)[requests.rows]
         return self.belief(posterior, requests, mean=score)
+
+    def item_sums(self, posterior: Posterior, rows: Ints, z: Floats, schema: Schema) -> Sums:
+        """Vectors of every item's ids, and what they score alone: popularity included."""
+        sums = Factors.item_sums(self, posterior, rows, z, schema)
+        if self.negatives == "ring":
+            own = sums.score + self.popularity * self._log_popularity(posterior)[rows]
+            return Sums(sums.vector, own)
+        return sums
 
     def _log_popularity(self, posterior: Posterior) -> Floats:
         """Logarithm of every item's recent choices, as of the latest, ``(m + 1,)``."""

@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from engine.errors import ConfigError, ShapeError
 from engine.kernels.retrieval.dots import PAD
 from engine.kernels.retrieval.nearest import CENTROIDS, add_members, find_nearest
+from engine.retrieval.records import Records
 
-__all__ = ["Centroids", "lists_for", "train_centroids"]
+__all__ = ["Centroids", "halves_of", "lists_for", "train_centroids", "train_for"]
 
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 MOST_LISTS = 1 << 16
+SAMPLE = 64  # vectors a list that centroids are trained from
 SPLIT = 1.0 / 1024.0  # by how much two centroids made of one differ
 
 
@@ -132,6 +134,17 @@ def train_centroids(
     mean = np.bincount(found, np.maximum(squares, 0.0), len(values)) / np.maximum(counts, 1)
     spreads = np.sqrt(mean / sample.shape[1]).astype(np.float32)
     return Centroids(values=values, spreads=spreads)
+
+
+def train_for(
+    records: Records, rows: Ints, *, lists: int | None = None, seed: int = 0
+) -> Centroids:
+    """Train from an even sample of rows; by default as many lists as suit them (`lists_for`)."""
+    wanted = lists or lists_for(len(rows))
+    most = SAMPLE * wanted
+    if len(rows) > most:
+        rows = rows[np.arange(most) * len(rows) // most]
+    return train_centroids(records.vectors(rows), wanted, seed=seed)
 
 
 def _means(values: Singles, sample: Singles, found: Ints) -> Singles:

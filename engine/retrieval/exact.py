@@ -10,7 +10,15 @@ from numpy.typing import ArrayLike
 
 from engine.kernels.retrieval.dots import PAD
 from engine.kernels.retrieval.exact import BLOCK, scan_rows
-from engine.retrieval.records import NO_ROWS, Exclusions, Filters, Found, Records, as_queries
+from engine.retrieval.records import (
+    NO_ROWS,
+    Exclusions,
+    Filters,
+    Found,
+    Records,
+    as_queries,
+    filters_of,
+)
 
 __all__ = ["search_exact"]
 
@@ -48,31 +56,15 @@ def search_exact(
         When arrays do not fit together.
     """
     asked = as_queries(queries, records)
-    filters, excluded = filters or Filters(), excluded or Exclusions.none(len(asked))
-    filters.check(len(records.slab))
-    excluded.check(len(asked))
+    passing, offsets, banned = filters_of(filters, excluded, records, len(asked))
     found = Found.room(len(asked), k)
     given = NO_ROWS if rows is None else np.unique(records.check_rows(rows))
     scan_rows(
-        records.flat,
-        records.words,
-        records.start,
-        records.size,
-        records.bias,
-        records.live,
-        filters.available,
-        filters.available_from,
-        filters.expires_at,
-        filters.now_ms,
-        given,
-        rows is None,
-        asked,
-        excluded.offsets,
-        excluded.rows,
-        np.empty(BLOCK, dtype=np.int64),
-        np.empty(BLOCK + PAD, dtype=np.float32),
+        records.flat, records.words, records.start, records.size, records.bias,
+        records.live, passing.available, passing.available_from, passing.expires_at,
+        passing.now_ms, given, rows is None, asked, offsets, banned,
+        np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK + PAD, dtype=np.float32),
         np.zeros(len(asked), dtype=np.int64),
-        found.rows,
-        found.scores,
-    )
+        found.rows, found.scores,
+    )  # fmt: skip
     return found

@@ -10,25 +10,36 @@ updates it.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from engine.embeddings.memory import reserve
 from engine.errors import ConfigError, ShapeError
 from engine.kernels.retrieval.dots import PAD
-from engine.kernels.retrieval.lists import BLOCK, LINE, TOTAL, place_rows
+from engine.kernels.retrieval.lists import BLOCK, TOTAL, place_rows
 from engine.kernels.retrieval.nearest import BATCH, CENTROIDS
 from engine.kernels.retrieval.probe import probe_lists
-from engine.retrieval.centroids import Centroids, lists_for, train_centroids
-from engine.retrieval.records import NO_ROWS, Exclusions, Filters, Found, Records, as_queries
+from engine.retrieval.centroids import Centroids, train_for
+from engine.retrieval.records import (
+    MOST_ROWS,
+    NO_ROWS,
+    Exclusions,
+    Filters,
+    Found,
+    Records,
+    as_queries,
+    filters_of,
+)
 
-__all__ = ["InvertedFile", "even_sample"]
+__all__ = ["InvertedFile"]
 
 Ints = NDArray[np.int64]
 Singles = NDArray[np.float32]
 Shorts = NDArray[np.int32]
 
-SAMPLE = 64  # vectors a list that centroids are trained from
+SPARE_LISTS = 1024  # that may be adopted before anything is copied
 NOTHING: Shorts = np.empty(0, dtype=np.int32)
 
 
@@ -38,15 +49,19 @@ class InvertedFile:
     Parameters
     ----------
     centroids
-        Of the first version; see `train`.
+        Of the first version; see `train_centroids`.
+    capacity
+        Rows that the slab may come to have: addresses are reserved for them, memory is not, so
+        that nothing is copied when the slab grows up to there.
     """
 
-    def __init__(self, centroids: Centroids) -> None:
+    def __init__(self, centroids: Centroids, *, capacity: int = 0) -> None:
+        self._capacity = capacity
         self._versions = [centroids]
         self._heads, self._sizes = _lists(len(centroids)), _lists(len(centroids)) + np.int32(1)
         self._entries, self._chain, self._owner = NOTHING, NOTHING, NOTHING
         self._where, self._rows = NOTHING, 0  # of the slab
-        self._copies = _aligned(0)
+        self._copies: Singles = np.empty(0, dtype=np.float32)
         self._spare: Ints = np.array([-1, 0, 0], dtype=np.int64)
         self._join()
 
@@ -57,7 +72,7 @@ class InvertedFile:
         Raises ``ConfigError`` when none is live.
         """
         rows = records.live_rows()
-        made = cls(_train(records, rows, lists, seed, iterations=10))
+        made = cls(train_for(records, rows, lists=lists, seed=seed))
         made.update(records, rows)
         return made
 
@@ -84,15 +99,15 @@ class InvertedFile:
         """Number of the list of each row in `sizes`, -1 for rows in none, ``(n,)``."""
         given = np.asarray(rows, dtype=np.int64)
         places = np.full(len(given), -1, dtype=np.int64)
-        known = given < len(self._where)
-        places[known] = self._where[given[known]]
+        known = (given >= 0) & (given < len(self._where))
+        places[known] = self._where[given[known]] - 1
         blocks = places // BLOCK
         return np.where(places >= 0, self._owner[blocks] if len(self._owner) else -1, -1)
 
     def hash(self) -> str:
         """Hash of the centroids and of every row's list: what answers depend on."""
         digest = hashlib.sha256(" ".join(each.version for each in self._versions).encode())
-        rows = np.flatnonzero(self._where >= 0)
+        rows = np.flatnonzero(self._where)
         digest.update(rows.tobytes() + self.lists_of(rows).tobytes())
         return digest.hexdigest()
 
@@ -135,7 +150,8 @@ class InvertedFile:
 
         Lists come by the product of the query with their centroid, plus their spread, until
         ``nprobe`` were scanned, and with them as many rows as ``nprobe`` lists hold on average
-        (long vectors are in short lists), and k rows were found. So k are found whenever k may be
+        (long vectors are in short lists), and k rows were found; lists of an earlier version that
+        come in between are scanned as well. So k are found whenever k may be
         returned; with ``nprobe`` of all lists the answer is that of `search_exact`.
 
         Parameters
@@ -153,51 +169,32 @@ class InvertedFile:
             raise ConfigError(f"nprobe is {nprobe}; give 1 or more")
         self._check(records)
         asked = as_queries(queries, records)
-        filters, excluded = filters or Filters(), excluded or Exclusions.none(len(asked))
-        filters.check(len(records.slab))
-        excluded.check(len(asked))
+        passing, offsets, banned = filters_of(filters, excluded, records, len(asked))
         found = Found.room(len(asked), k)
         lists = len(self._heads)
+        seen = -(-nprobe * (len(self) - self.left_behind) // len(self.centroids))
         picked = min(lists, 2 * nprobe + 16)  # at a time: most queries end within them
         probe_lists(
-            self._copies,
-            records.width,
-            records.size,
-            records.live,
-            filters.available,
-            filters.available_from,
-            filters.expires_at,
-            filters.now_ms,
-            asked,
-            excluded.offsets,
-            excluded.rows,
-            self._flat,
-            self._spreads,
-            self._numbers,
-            nprobe,
-            -(-nprobe * len(self) // len(self.centroids)),
-            self._heads,
-            self._sizes,
-            self._entries,
-            self._chain,
-            np.empty(BLOCK, dtype=np.int64),
-            np.empty(BLOCK + PAD, dtype=np.float32),
+            self._copies, records.width, records.size,
+            records.live, passing.available, passing.available_from, passing.expires_at,
+            passing.now_ms, asked, offsets, banned,
+            self._flat, self._spreads, self._numbers,
+            self._first, nprobe, seen,
+            self._heads, self._sizes, self._entries, self._chain,
+            np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK + PAD, dtype=np.float32),
             np.empty(lists + PAD, dtype=np.float32),
-            np.empty(picked, dtype=np.int64),
-            np.empty(picked, dtype=np.float32),
-            found.rows,
-            found.scores,
-        )
+            np.empty(picked, dtype=np.int64), np.empty(picked, dtype=np.float32),
+            found.rows, found.scores,
+        )  # fmt: skip
         return found
 
-    def train(
-        self, records: Records, *, lists: int | None = None, seed: int = 0, iterations: int = 10
-    ) -> Centroids:
+    def train(self, records: Records, *, lists: int | None = None, seed: int = 0) -> Centroids:
         """Train other centroids from an even sample of the rows in the lists; changes nothing.
 
-        See `train_centroids`; ``lists`` is by default what suits so many rows (`lists_for`).
+        See `train_for`.
         """
-        return _train(records, np.flatnonzero(self._where >= 0), lists, seed, iterations)
+        rows = np.flatnonzero(self._where)
+        return train_for(records, rows, lists=lists, seed=seed)
 
     def adopt(self, centroids: Centroids) -> None:
         """Assign with these from now on; rows stay where they are until `carry_over` moves them.
@@ -280,73 +277,37 @@ class InvertedFile:
         self._check(records)
         self._reserve(len(records.slab))
         place_rows(
-            records.flat,
-            records.words,
-            records.start,
-            records.size,
-            records.bias,
-            records.live,
-            rows,
-            only_old,
-            np.ascontiguousarray(self.centroids.values).reshape(-1),
-            self.centroids.halves,
-            self._numbers,
-            self._first,
+            records.flat, records.words, records.start, records.size, records.bias,
+            records.live, rows, only_old,
+            np.ascontiguousarray(self.centroids.values).reshape(-1), self.centroids.halves,
+            self._numbers, self._first,
             np.empty(BATCH * records.width, dtype=np.float32),
             np.empty(CENTROIDS + PAD, dtype=np.float32),
-            np.empty(BATCH, dtype=np.int64),
-            np.empty(BATCH, dtype=np.float32),
-            self._heads,
-            self._sizes,
-            self._entries,
-            self._chain,
-            self._owner,
-            self._spare,
-            self._where,
-            self._copies,
-        )
+            np.empty(BATCH, dtype=np.int64), np.empty(BATCH, dtype=np.float32),
+            self._heads, self._sizes, self._entries, self._chain, self._owner, self._spare,
+            self._where, self._copies,
+        )  # fmt: skip
 
     def _reserve(self, rows: int) -> None:
-        """Room for every row of the slab, in any lists. Pages of it that are not used cost none."""
+        """Room for every row of the slab, in any lists: addresses, memory once it is written."""
         self._rows, known = rows, len(self._where)
         if known < rows:
-            self._where = _longer(self._where, max(rows, 2 * known))
-            self._where[known:] = -1
-        blocks = len(self._where) // BLOCK + len(self._heads) + 1
-        if len(self._chain) < blocks:
+            wanted = max(rows, self._capacity, min(2 * known, MOST_ROWS))
+            self._where = _longer(self._where, wanted)
+        full, lists = len(self._where) // BLOCK, len(self._heads)
+        if len(self._chain) < full + lists:
+            blocks = full + 4 * lists + SPARE_LISTS
+            width = self.centroids.values.shape[1]
             self._chain, self._owner = _longer(self._chain, blocks), _longer(self._owner, blocks)
             self._entries = _longer(self._entries, blocks * BLOCK)
-            copies = _aligned(blocks * BLOCK * self.centroids.values.shape[1])
-            copies[: len(self._copies)] = self._copies
-            self._copies = copies
-
-
-def _train(
-    records: Records, rows: Ints, lists: int | None, seed: int, iterations: int
-) -> Centroids:
-    wanted = lists or lists_for(len(rows))
-    sample = records.vectors(even_sample(rows, wanted))
-    return train_centroids(sample, wanted, seed=seed, iterations=iterations)
-
-
-def even_sample(rows: Ints, lists: int) -> Ints:
-    """Evenly spaced rows, as many as centroids of so many lists are trained from."""
-    most = SAMPLE * lists
-    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
+            self._copies = _longer(self._copies, blocks * BLOCK * width)
 
 
 def _lists(count: int) -> Shorts:
     return np.full(count, -1, dtype=np.int32)
 
 
-def _longer(array: Shorts, size: int) -> Shorts:
-    grown = np.zeros(size, dtype=np.int32)
+def _longer(array: NDArray[Any], size: int) -> NDArray[Any]:
+    grown = reserve((size,), array.dtype, scattered=True)
     grown[: len(array)] = array
     return grown
-
-
-def _aligned(size: int) -> Singles:
-    """Zeros that begin where a line of the cache does."""
-    room = np.zeros(size + LINE, dtype=np.float32)
-    skipped = -room.ctypes.data % (LINE * room.itemsize) // room.itemsize
-    return room[skipped : skipped + size]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import ConfigError, ShapeError
 
-__all__ = ["NO_ROWS", "Exclusions", "Filters", "Found", "Records", "as_queries"]
+__all__ = ["NO_ROWS", "Exclusions", "Filters", "Found", "Records", "as_queries", "filters_of"]
 
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -19,7 +19,7 @@ Bytes = NDArray[np.uint8]
 NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 ALL: Bytes = np.empty(0, dtype=np.uint8)
 LARGEST_K = 10_000
-MOST_ROWS = 2**31 - 1
+MOST_ROWS = 2**31 - 2**24  # places of entries are int32, and lists leave some unused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,19 +119,13 @@ class Exclusions:
         np.cumsum([len(rows) for rows in lists], out=offsets[1:])
         return cls(offsets=offsets, rows=np.concatenate([NO_ROWS, *lists]))
 
-    @classmethod
-    def none(cls, queries: int) -> Exclusions:
-        """Nothing is excluded."""
-        return cls(offsets=np.zeros(queries + 1, dtype=np.int64), rows=NO_ROWS)
-
-    def check(self, queries: int) -> None:
-        """Raise ``ShapeError`` when these are not of so many queries."""
+    def __post_init__(self) -> None:
         offsets = self.offsets
-        whole = len(offsets) == queries + 1 and offsets[0] == 0 and offsets[-1] == len(self.rows)
+        whole = len(offsets) and offsets[0] == 0 and offsets[-1] == len(self.rows)
         if not whole or np.any(np.diff(offsets) < 0):
             raise ShapeError(
-                f"exclusions of {len(offsets) - 1} queries, {len(self.rows)} rows; give rising "
-                f"offsets for {queries}"
+                f"offsets of exclusions are {offsets[:3]}…, for {len(self.rows)} rows; give rising "
+                "ones from 0 to as many as there are rows"
             )
 
 
@@ -159,6 +153,25 @@ class Filters:
         _check_column("available", self.available, np.uint8, rows)
         _check_column("available_from", self.available_from, np.int64, rows)
         _check_column("expires_at", self.expires_at, np.int64, rows)
+
+
+NO_FILTERS = Filters()
+
+
+def filters_of(
+    given: Filters | None, excluded: Exclusions | None, records: Records, queries: int
+) -> tuple[Filters, Ints, Ints]:
+    """Filters, and offsets and rows of exclusions, as kernels take them, checked."""
+    filters = given or NO_FILTERS
+    if given is not None:
+        given.check(len(records.slab))
+    if excluded is None:
+        return filters, np.zeros(queries + 1, dtype=np.int64), NO_ROWS
+    if len(excluded.offsets) != queries + 1:
+        raise ShapeError(
+            f"exclusions are of {len(excluded.offsets) - 1} queries; give them for {queries}"
+        )
+    return filters, excluded.offsets, excluded.rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.retrieval.clusters import ClusterConfig, StreamingClusters
+from engine.retrieval.exact import search_exact
 from engine.retrieval.records import Exclusions, Filters, Records
 from engine.retrieval.retriever import Retriever, RetrieverConfig
 
@@ -23,12 +24,11 @@ def warm_up_retrieval() -> None:
         expires_at=times + 1,
     )
     asked, excluded = slab[:2, :3], Exclusions.of([[0], []])
-    for _ in range(2):
-        retriever.search(records, asked, 1, filters=filters, excluded=excluded)
-        retriever.adopt(records, retriever.train(records))
-        retriever.update(records, [0])
-        retriever.carry_over(records, 4)
+    search_exact(records, asked, 1, filters=filters, excluded=excluded)
+    retriever.update(records, range(4))
+    retriever.adopt(retriever.train(records))
     retriever.search(records, asked, 1, filters=filters, excluded=excluded)
+    retriever.carry_over(records, 4)
     clusters = StreamingClusters(ClusterConfig(count=2, size=4))
     clusters.learn(slab)
     StreamingClusters.from_bytes(clusters.to_bytes()).learn(slab)

@@ -15,7 +15,7 @@ class Load:
     whether it was logged is unknown, and nobody saw it.
     """
 
-    def __init__(self, running, *, visitors=4, seed=0):
+    def __init__(self, running, *, visitors=4, seed=0, users=0):
         self.running = running
         self.slates = {}  # request_id -> item ids, acknowledged
         self.clicks = set()  # (request_id, event_id), acknowledged
@@ -23,6 +23,7 @@ class Load:
         self.errors = []
         self._seed = seed
         self._visitors = visitors
+        self._users = users  # that ask, some more often than others; 0 for slates of nobody
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
@@ -54,7 +55,10 @@ class Load:
 
     async def _browse(self, client, rng):
         name = rng.choice(["default", "control"])
-        reply = await client.post("/v1/slates", {"k": 2, "pool": "base", "recommender": name})
+        ask = {"k": 2, "pool": "base", "recommender": name}
+        if self._users:
+            ask["user_id"] = f"u{int(self._users * rng.random() ** 2)}"
+        reply = await client.post("/v1/slates", ask)
         if not self._fine(reply, 200):
             await asyncio.sleep(0.05)
             return

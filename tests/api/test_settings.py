@@ -102,10 +102,14 @@ def test_a_watch_for_drift_is_read_and_checked(file, monkeypatch):
 
 def test_the_commented_features_of_the_template_are_a_schema(file):
     lines = [line.replace("    # {", "    {") for line in TEMPLATE.splitlines()]
+    at = lines.index("# [policies.tastes]")
+    lines[at : at + 3] = [line.removeprefix("# ") for line in lines[at : at + 3]]
     file.write_text("\n".join(lines))
     config = EngineConfig.from_dict(read_settings(file).engine_settings())
     schema = config.policies["main"].build("main").schema
-    assert {each["type"] for each in schema.to_list()} == set(KINDS)
+    ids = config.policies["tastes"].build("tastes").schema
+    assert [each.name for each in ids.ids] == ["user_id"]
+    assert {each["type"] for each in schema.to_list()} == set(KINDS) - {"id"}
     assert schema.item_features == ("genre",)
 
 

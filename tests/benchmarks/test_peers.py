@@ -15,6 +15,7 @@ from benchmarks.peers.vectors import FaissFlat, FaissInverted, Hnsw, NumpyScan
 from benchmarks.workloads.edges import make_edges
 from benchmarks.workloads.policies import Deciding
 from benchmarks.workloads.replay import replay_ours
+from benchmarks.workloads.retrieval import WORLDS as VECTORS
 from benchmarks.workloads.retrieval import (
     Exact,
     Inverted,
@@ -152,11 +153,12 @@ def test_redis_holds_the_sums_of_its_edges():
     np.testing.assert_allclose(found, sums_of(edges), rtol=1e-12)
 
 
+@pytest.mark.parametrize("world", VECTORS)
 @pytest.mark.parametrize("kind", [Exact, Inverted, NumpyScan, FaissFlat, FaissInverted, Hnsw])
-def test_indexes_find_the_true_ten_before_and_after_all_have_moved(kind):
+def test_indexes_find_the_true_ten_before_and_after_all_have_moved(kind, world):
     if hasattr(kind, "module"):
         pytest.importorskip(kind.module)
-    vectors = make_vectors(2000, 8)
+    vectors = make_vectors(world, 2000, 8)
     index = kind(vectors.before, 16)
     for scan in index.scans:  # the last: all lists
         index.tune(scan)
@@ -176,7 +178,7 @@ def test_indexes_find_the_true_ten_before_and_after_all_have_moved(kind):
 
 
 def test_an_index_scans_as_much_as_it_needs():
-    vectors = make_vectors(2000, 8)
+    vectors = make_vectors("factors", 2000, 8)
     true = np.argsort(-(vectors.queries @ vectors.before.T), axis=1)[:, :10]
     index = tuned(Inverted, vectors, 32, true)
     assert recall_of(index.search(vectors.queries[:200], 10), true[:200]) >= 0.95

@@ -25,9 +25,9 @@ def test_learning_equals_its_twin(count, size):
     vectors[700:] += 3.0  # clusters that were there die
     vectors[5:9] = vectors[4]  # seeds of which there is one
     vectors[20, 0], vectors[21, 0], vectors[22, 0] = np.nan, np.inf, 2e9
-    options = {"count": count, "least_step": 0.02, "half_life": 100, "check_every": 3}
-    made = learned(vectors, **options, dead_share=0.3)
-    twin = naive.Clusters(made.config.__class__(size=size, **options, dead_share=0.3))
+    options = {"count": count, "half_life": 100, "check_every": 3, "dead_share": 0.3}
+    made = learned(vectors, **options, least_step=0.02)
+    twin = naive.Clusters(made.config)
     for x in vectors:
         twin.learn(x)
     assert made.refused == 3

@@ -103,8 +103,10 @@ def test_what_does_not_fit_is_refused():
         search_exact(records, np.ones((1, 4)), 1, rows=[5])
     with pytest.raises(ShapeError, match="available is"):
         search_exact(records, np.ones((1, 4)), 1, filters=Filters(available=np.ones(4, np.uint8)))
-    with pytest.raises(ShapeError, match="exclusions of 2"):
+    with pytest.raises(ShapeError, match="exclusions are of 2"):
         search_exact(records, np.ones((1, 4)), 1, excluded=Exclusions.of([[1], [2]]))
+    with pytest.raises(ShapeError, match="rising"):
+        Exclusions(offsets=np.array([0, 2, 1]), rows=np.array([3]))
     with pytest.raises(ShapeError, match="words 2:6"):
         Records(slab=slab, size=4, start=2)
     with pytest.raises(ShapeError, match="float64"):

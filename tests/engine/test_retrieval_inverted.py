@@ -181,6 +181,15 @@ def test_training_is_the_same_every_time_and_fills_every_list():
     assert abs(weighted - expected) < 1e-3
 
 
+def test_a_step_of_training_equals_its_twin():
+    sample = np.random.default_rng(9).normal(size=(700, 5)).astype(np.float32)
+    for lists in (1, 70):
+        for steps in (1, 2):
+            before = train_centroids(sample, lists, iterations=steps).values.astype(float)
+            after = train_centroids(sample, lists, iterations=steps + 1).values
+            np.testing.assert_allclose(after, naive.means(sample, before), rtol=1e-4, atol=1e-5)
+
+
 def test_the_slab_may_grow_and_entries_come_and_go():
     rng = np.random.default_rng(8)
     small = Records(slab=rng.normal(size=(10, 4)).astype(np.float32), size=4)
@@ -255,7 +264,7 @@ class Churn(RuleBasedStateMachine):
     @precondition(lambda self: self.oracle and not self.index.left_behind)
     @rule(lists=st.integers(1, 9))
     def renew(self, lists):
-        self.index.adopt(self.index.train(self.records, lists=lists, iterations=2))
+        self.index.adopt(self.index.train(self.records, lists=lists))
 
     @rule(limit=st.integers(1, BLOCK))
     def carry(self, limit):

@@ -27,7 +27,7 @@ def test_nothing_is_compiled_once_warm():
     search_exact(plain, [[1, 2]], 3, rows=[1, 5])
     retriever = Retriever(RetrieverConfig(exact_up_to=0))
     retriever.update(plain, range(9))
-    retriever.adopt(plain, retriever.train(plain))
+    retriever.adopt(retriever.train(plain))
     retriever.search(plain, [[1, 2]], 3)
     made = StreamingClusters(ClusterConfig(count=2, size=2))
     made.learn([[1, 2], [3, 4]])

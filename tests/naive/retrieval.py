@@ -92,3 +92,9 @@ def assign(values, x, top, temperature):
     order = np.argsort(gaps, kind="stable")[:top]
     weights = np.exp(-(gaps[order] - gaps[order[0]]) / (2 * temperature))
     return order, weights / weights.sum()
+
+
+def means(vectors, values):
+    """One step of k-means: the mean of what is nearest to each centroid."""
+    found = [int(np.argmin([np.sum((x - c) ** 2) for c in values])) for x in vectors.astype(float)]
+    return np.array([vectors[np.equal(found, c)].mean(axis=0) for c in range(len(values))])

@@ -114,7 +114,7 @@ class NaiveTable:
         key = self.rows.pop(row).key
         del self.of[key]
         self.free.append(row)
-        self.sketch.count(key ^ 0x60E)
+        self.sketch.count(mix(key ^ 0x60E))
 
     def reach(self, seconds: int) -> None:
         if seconds > self.watermark:
@@ -163,7 +163,7 @@ class NaiveTable:
         self.rows[row] = self.begun(key, check, feature, self.watermark)
         self.of[key] = row
         self.told["admitted"] += 1
-        self.told["readmitted"] += self.sketch.estimate(key ^ 0x60E) > 0
+        self.told["readmitted"] += self.sketch.estimate(mix(key ^ 0x60E)) > 0
         return row
 
     def claim(self, key: int, feature: int, seconds: int, check: int = 0) -> int:
@@ -202,7 +202,9 @@ class NaiveTable:
         return self.rows[row if own else feature].vector, own
 
 
-def step(of: VectorConfig, record: Record, gradient: list[Any]) -> None:
+def step(  # noqa: C901
+    of: VectorConfig, record: Record, gradient: list[Any]
+) -> None:
     """One step of a record's optimizer, number by number, in float32."""
     d, state, v = of.width, record.state, record.vector
     first = int(of.bias)

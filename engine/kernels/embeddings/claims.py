@@ -78,7 +78,7 @@ def remove1(t: Table, row: int) -> None:
     erase1(t.head, t.cells, mixed1(t.head, key))
     free1(t, row)
     t.head[LIVE] -= 1
-    count1(t, np.uint64(key ^ GONE))
+    count1(t, mix1(np.uint64(key ^ GONE)))
 
 
 @inline_uncounted
@@ -179,7 +179,7 @@ def admit1(t: Table, key: np.uint64, check: int, feature: int) -> int:
     insert1(head, t.cells, t.scratch, mixed1(head, key), row)
     head[LIVE] += 1
     head[ADMITTED] += 1
-    if estimate1(t, np.uint64(key ^ GONE)) > 0:
+    if estimate1(t, mix1(np.uint64(key ^ GONE))) > 0:
         head[READMITTED] += 1
     return row
 

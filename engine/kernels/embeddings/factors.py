@@ -247,7 +247,7 @@ def slope1(totals: Doubles, loss: int, predicted: float, y: float, w: float) -> 
 def learn_factors(
     head: Ints,
     cells: Keys,
-    old: Keys,
+    before: Keys,
     words: Words,
     floats: Floats,
     sketch: Keys,
@@ -282,7 +282,7 @@ def learn_factors(
     done for lack of room in the index, or n.
     """
     t = Table(
-        head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
         settings,
     )  # fmt: skip
     n, fields = len(keys), len(features)

@@ -264,9 +264,21 @@ def split1(head: Ints, cells: Keys) -> None:
             cells[source + s] = EMPTY
 
 
+@called_uncounted
+def unstash1(head: Ints, cells: Keys, scratch: Ints) -> None:
+    """Writes: head, cells, scratch. Enters the stash's keys again, where there may be room now."""
+    for line in range(1, STASH + 1):
+        for place in range(line << 3, (line << 3) + 4):
+            if cells[place] != EMPTY and head[STASHED] < 4 * STASH:
+                enter1(head, cells, scratch, cells[place], int(np.int64(cells[place + 4])))
+                moved1(head)
+                cells[place] = EMPTY
+                head[STASHED] -= 1
+
+
 @inline_uncounted
-def grow1(head: Ints, cells: Keys) -> None:
-    """Writes: head, cells. Splits some buckets if it is time to, or until their number doubled."""
+def grow1(head: Ints, cells: Keys, scratch: Ints) -> None:
+    """Writes: head, cells, scratch. Splits some buckets, when it is time, until they doubled."""
     buckets = buckets1(cells)
     growing = (buckets & (buckets - 1)) != 0
     if growing or head[STORED] >= limit1(buckets):
@@ -274,12 +286,14 @@ def grow1(head: Ints, cells: Keys) -> None:
             if buckets < (len(cells) >> 3) - FIRST:
                 split1(head, cells)
                 buckets += 1
+        if head[STASHED] and buckets & (buckets - 1) == 0:
+            unstash1(head, cells, scratch)
 
 
 @inline_uncounted
 def insert1(head: Ints, cells: Keys, scratch: Ints, mixed: np.uint64, row: int) -> None:
     """Writes: head, cells, scratch. Adds a key that the index lacks; the stash is not full."""
-    grow1(head, cells)
+    grow1(head, cells, scratch)
     head[STORED] += 1
     if mixed == EMPTY:
         head[ZERO_ROW] = row + 1

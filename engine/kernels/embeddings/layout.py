@@ -60,6 +60,7 @@ GRACE = 36  # freed records that wait before one is used again
 TABLE_SEED = 37  # of initial values, samples and the sketch
 LEFT = 38  # 1 once these arrays are no longer the table's
 MAX_JUMP = 39  # s, how far one event may move the watermark
+NUMBER = 40  # how often the index was mixed anew
 HEAD = 64
 
 # Of `Table.settings`, a row a feature.

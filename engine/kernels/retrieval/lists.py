@@ -4,8 +4,8 @@ An entry is a row's number and a copy of its vector, so that a list is read from
 other: rows fetched from a slab of 64 MB, one here and one there, took ten times as long. A list is
 a chain of blocks of `BLOCK` entries, of one pool that all lists share; the block at its
 head is filled, the others are full. An entry taken out gives its place to the last of its list,
-and a block that becomes empty goes back to the pool. ``where[row]`` is the place of a row's entry
-in the pool, -1 when it has none; ``owner[block]`` is the list of a block.
+and a block that becomes empty goes back to the pool. ``where[row]`` is one more than the place of a
+row's entry in the pool, 0 when it has none; ``owner[block]`` is the list of a block.
 
 ``spare`` is: first free block or -1, first block never used, entries in all lists.
 """
@@ -37,16 +37,16 @@ def take1(
     spare: Ints, where: Shorts, copies: Singles, width: int,
 ) -> None:  # fmt: skip
     """Writes: all but row and width. Takes the entry of a row out, if it has one."""
-    place = np.int64(where[row])
+    place = np.int64(where[row]) - 1
     if place < 0:
         return
     each = np.int64(owner[place // BLOCK])
     head = np.int64(heads[each])
     last = head * BLOCK + (np.int64(sizes[each]) - 1) % BLOCK
     moved = entries[last]
-    entries[place], where[moved] = moved, place
+    entries[place], where[moved] = moved, place + 1
     copy1(copies, place * width, copies, last * width, width if place != last else 0)
-    where[row] = -1
+    where[row] = 0
     sizes[each] -= 1
     spare[TOTAL] -= 1
     if last == head * BLOCK:
@@ -70,7 +70,7 @@ def put1(
             spare[UNUSED] += 1
         chain[block], heads[each], owner[block] = heads[each], block, each
     place = np.int64(heads[each]) * BLOCK + fill
-    entries[place], where[row] = row, place
+    entries[place], where[row] = row, place + 1
     sizes[each] += 1
     spare[TOTAL] += 1
 
@@ -118,12 +118,12 @@ def place_rows(
             row = rows[begin + s]
             after = bias + row * words if bias >= 0 else -1
             copy_row1(flat, row * words + start, size, after, vectors, s * width)
-            if where[row] >= 0:
+            if where[row] > 0:
                 for word in range(0, width, LINE):
-                    prefetch1(copies, np.int64(where[row]) * width + word)
+                    prefetch1(copies, (np.int64(where[row]) - 1) * width + word)
         nearest1(centroids, halves, numbers, width, vectors, 0, m, values, found, best, 0)
         for s in range(m):
-            row, place = rows[begin + s], np.int64(where[rows[begin + s]])
+            row, place = rows[begin + s], np.int64(where[rows[begin + s]]) - 1
             old = np.int64(owner[place // BLOCK]) if place >= 0 else -1
             if only_old and (old < 0 or old >= first):
                 continue
@@ -134,4 +134,4 @@ def place_rows(
                 if new >= 0:
                     put1(row, new, heads, sizes, entries, chain, owner, spare, where)
             if new >= 0:
-                copy1(copies, np.int64(where[row]) * width, vectors, s * width, width)
+                copy1(copies, (np.int64(where[row]) - 1) * width, vectors, s * width, width)

@@ -33,7 +33,7 @@ def fetch1(copies: Singles, width: int, block: int) -> None:
 
 @kernel(
     "void(f4[::1], i8, i8, u1[::1], u1[::1], i8[::1], i8[::1], i8, f4[:,::1], i8[::1],"
-    " i8[::1], f4[::1], f4[::1], i8[::1], i8, i8, i4[::1], i4[::1], i4[::1], i4[::1], i8[::1],"
+    " i8[::1], f4[::1], f4[::1], i8[::1], i8, i8, i8, i4[::1], i4[::1], i4[::1], i4[::1], i8[::1],"
     " f4[::1], f4[::1], i8[::1], f4[::1], i8[:,::1], f4[:,::1])",
     scoring=True,
     counted=False,
@@ -42,7 +42,8 @@ def probe_lists(
     copies: Singles, width: int, size: int,
     live: Bytes, available: Bytes, begins: Ints, ends: Ints, now: int,
     queries: Singles, offsets: Ints, excluded: Ints,
-    centroids: Singles, spreads: Singles, numbers: Ints, lists: int, seen_at_least: int,
+    centroids: Singles, spreads: Singles, numbers: Ints,
+    first: int, lists: int, seen_at_least: int,
     heads: Shorts, sizes: Shorts, entries: Shorts, chain: Shorts,
     ids: Ints, values: Singles, hopes: Singles, order: Ints, likely: Singles,
     rows: Ints, scores: Singles,
@@ -52,7 +53,8 @@ def probe_lists(
     Scores and filters are those of `engine.kernels.retrieval.exact.scan_rows`; when there is a
     bias, ``width > size``, and queries have a 1 behind them. numbers count from 0, as many as there
     are lists and as a block has entries. Lists come by ``q · c + |q| spread``, and are scanned
-    until they were ``lists``, held ``seen_at_least`` entries together, and k rows were found.
+    until they were ``lists``, held ``seen_at_least`` entries together, and k rows were found; those
+    below ``first``, of an earlier version, are not counted.
     """
     for i in range(len(queries)):
         query, norm = queries[i], np.float32(0.0)
@@ -91,7 +93,7 @@ def probe_lists(
                         excluded, offsets[i], offsets[i + 1], rows[i], scores[i], count,
                     )  # fmt: skip
                     rest -= m
-                    seen += m
+                    seen += m if each >= first else 0
                     block, m = int(chain[block]), BLOCK
-                done += 1
+                done += 1 if each >= first else 0
         sort1(rows[i], scores[i], count)

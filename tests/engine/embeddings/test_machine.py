@@ -103,7 +103,6 @@ class TableMachine(RuleBasedStateMachine):
         other = EmbeddingTable(self.config)
         restore_table(other, save_table(self.table))
         assert digest_table(other) == digest_table(self.table)
-        other.mark_saved()
         self.table = other
         restore_table(self.follower, save_table(self.table))
 
