@@ -22,18 +22,16 @@ class Chart:
     ``ticks`` are shown in words where the abscissa is logarithmic.
     """
 
-    title: str
     x: str
     y: str
     ticks: dict[float, str] | None = None
 
 
 CHARTS = {
-    "ratings": Chart(title="RMSE of each twentieth", x="ratings so far", y="RMSE"),
-    "retail": Chart(title="hits of each part", x="purchase lines so far", y="hit rate@20, %"),
-    "collisions": Chart(title="shared rows", x="ids without a row of their own, %", y="RMSE"),
+    "ratings": Chart(x="ratings so far", y="RMSE"),
+    "retail": Chart(x="purchase lines so far", y="hit rate@20, %"),
+    "collisions": Chart(x="ids without a row of their own, %", y="RMSE"),
     "sync": Chart(
-        title="late parameters",
         x="parameters are published every",
         y="",
         ticks={10.0: "10 s", 600.0: "10 min", 21_600.0: "6 h", 86_400.0: "day", 604_800.0: "week"},

@@ -282,8 +282,8 @@ def learn_factors(
     done for lack of room in the index, or n.
     """
     t = Table(
-        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
-        settings,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
     )  # fmt: skip
     n, fields = len(keys), len(features)
     two = fields == 2
