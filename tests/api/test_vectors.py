@@ -4,6 +4,7 @@ import tomllib
 
 import httpx
 import numpy as np
+import pytest
 
 from api.doctor.examine import examine
 from api.ranking import Ranker
@@ -189,9 +190,10 @@ window_seconds = 0.2
 """
 
 
+@pytest.mark.slow
 def test_what_one_policy_learned_of_users_is_a_feature_of_another(tmp_path):
     running = Running(tmp_path, LEARNING)
-    running.start()
+    running.start(seconds=400)
     try:
         with httpx.Client(base_url=running.url, timeout=30) as client:
             for item_id in ITEMS:
@@ -215,7 +217,7 @@ def test_what_one_policy_learned_of_users_is_a_feature_of_another(tmp_path):
     assert "2 vectors of 3 numbers" in frozen.stderr
     more = LEARNING.replace('name = "hour" }', f'name = "hour" }}, {frozen.stdout.strip()}')
     running.file.write_text(f'port = 0\ndata_dir = "{running.data_dir}"\n{more}')
-    running.start()
+    running.start(seconds=400)
     try:
         ask = {"k": 2, "candidates": ITEMS, "user_id": "u1", "recommender": "second"}
         reply = httpx.post(f"{running.url}/v1/slates", json=ask, timeout=30)
