@@ -80,7 +80,7 @@ def predicted1(totals: Doubles, loss: int, s: float) -> float:
     if loss == LOGISTIC:
         wins = max(totals[WEIGHT] * totals[MEAN], 0.0) + 0.5
         losses = max(totals[WEIGHT] * (1.0 - totals[MEAN]), 0.0) + 0.5
-        return wins / (wins + losses * math.exp(-s))
+        return float(wins / (wins + losses * math.exp(-s)))
     if totals[EVENTS] == 0.0:
         return 0.0
     value = totals[MEAN] + spread1(totals) * s
