@@ -23,6 +23,7 @@ EVER = float("inf")
 SEED = 1
 CAPACITY = 1 << 12  # items, to begin with; doubled as needed
 FALLBACK_DAYS = 3.0
+ITERATIONS = 50
 
 
 class Popularity:
@@ -109,7 +110,10 @@ class ImplicitBpr:
 
 
 def implicit_bpr() -> Iterator[RankerSetting]:
-    """Nine settings: number of factors and learning rate; 100 iterations, its default."""
-    for factors, rate in product((16, 32, 64), (0.01, 0.03, 0.1)):
-        words = f"{factors} factors, learning rate {rate:g}, 100 iterations"
-        yield words, partial(ImplicitBpr, factors, rate, 0.01, 100)
+    """Nine settings: number of factors and learning rate; 50 iterations.
+
+    Its default of 100 brings less than 0.2 % more hits in the first 60 days, for twice the time.
+    """
+    for factors, rate in product((16, 32, 64), (0.03, 0.1, 0.2)):
+        words = f"{factors} factors, learning rate {rate:g}, {ITERATIONS} iterations"
+        yield words, partial(ImplicitBpr, factors, rate, 0.01, ITERATIONS)
