@@ -69,7 +69,13 @@ class Running:
 
     def start(self, *arguments: str, seconds: float = START_SECONDS) -> None:
         self.launch(*arguments)
-        self.wait_ready(seconds)
+        try:
+            self.wait_ready(seconds)
+        except BaseException:
+            assert self.process is not None
+            self.process.kill()  # its children notice
+            self.process.wait()
+            raise
 
     def launch(self, *arguments: str) -> None:
         with self.errors.open("ab") as errors:
