@@ -31,6 +31,7 @@ from engine.errors import ConfigError, ShapeError, SnapshotError
 from engine.exploration.base import Exploration
 from engine.features import Schema
 from engine.models.base import Model, resolve
+from engine.pieces import Pieces, pack_pieces
 from engine.slates.base import SlateRule, draw_slotwise
 from engine.state import State
 
@@ -332,6 +333,10 @@ class Policy:
     def save(self, state: State) -> bytes:
         """Save a state together with the settings it depends on."""
         return msgspec.msgpack.encode(_Saved(policy=self.state_hash, state=state.to_bytes()))
+
+    def snapshot(self, state: State) -> Pieces:
+        """Begin `save` of this moment: large parts are read while the state goes on changing."""
+        return pack_pieces({"policy": self.state_hash, "state": state.snapshot()})
 
     def load(self, saved: bytes) -> State:
         """Load what `save` made; ``SnapshotError`` when it belongs to other settings."""

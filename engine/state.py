@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ShapeError, SnapshotError
+from engine.pieces import Pieces, Source, pack_pieces
 
-__all__ = ["Part", "State", "pack_arrays", "unpack_arrays"]
+__all__ = ["LargePart", "Part", "State", "pack_arrays", "unpack_arrays"]
 
 Sums = dict[str, NDArray[np.float64]]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -57,6 +58,20 @@ class Part(Protocol):
 
     def copy(self) -> Part:
         """Return an independent copy."""
+        ...
+
+
+@runtime_checkable
+class LargePart(Protocol):
+    """A part that can be saved while it goes on changing: it may be too large for one moment."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its whole save, about."""
+        ...
+
+    def snapshot(self) -> Source:
+        """Begin `Part.to_bytes` of this moment and the whole part. Writes: this part."""
         ...
 
 
@@ -202,10 +217,30 @@ class State:
         """Save the whole state, or the named items' rows and what belongs to no item."""
         ids = self.item_ids if item_ids is None else list(item_ids)
         parts = {name: part.to_bytes(item_ids) for name, part in self.parts.items()}
+        return msgspec.msgpack.encode(self._told(ids, parts))
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest part that `snapshot` leaves for later; 0 when there is none."""
+        large = (part.size for part in self.parts.values() if isinstance(part, LargePart))
+        return max(large, default=0)
+
+    def snapshot(self) -> Pieces:
+        """Begin `to_bytes` of this moment, whole: large parts are read while they go on changing.
+
+        One at a time. Where it is ended early it must be closed.
+        """
+        parts = {
+            name: part.snapshot() if isinstance(part, LargePart) else part.to_bytes(None)
+            for name, part in self.parts.items()
+        }
+        return pack_pieces(self._told(self.item_ids, parts))
+
+    def _told(self, ids: Sequence[str], parts: Mapping[str, object]) -> dict[str, object]:
         head = {"item_ids": ids, "landmark": self.landmark, "parts": parts}
         arrays = {f"item/{name}": sums for name, sums in self.take(ids).items()}
         arrays |= {f"shared/{name}": sums for name, sums in self.shared.items()}
-        return pack_arrays(head, arrays)
+        return {"head": head, "arrays": _plain(arrays)}
 
     def put_bytes(self, saved: bytes) -> list[str]:
         """Write rows saved by `to_bytes` over this state; returns their item ids."""
@@ -258,11 +293,14 @@ def _check_shape(name: str, given: NDArray[np.float64] | None, expected: tuple[i
 
 def pack_arrays(head: Mapping[str, object], arrays: Mapping[str, NDArray[np.float64]]) -> bytes:
     """Encode plain data and named arrays as MessagePack, the same bytes for the same content."""
-    body = {
+    return msgspec.msgpack.encode({"head": head, "arrays": _plain(arrays)})
+
+
+def _plain(arrays: Mapping[str, NDArray[np.float64]]) -> dict[str, object]:
+    return {
         name: (array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
         for name, array in sorted(arrays.items())
     }
-    return msgspec.msgpack.encode({"head": head, "arrays": body})
 
 
 def unpack_arrays(saved: bytes) -> tuple[dict[str, object], dict[str, NDArray[np.float64]]]:

@@ -1,7 +1,8 @@
 """A shard's bases, deltas and closed requests as rows: whole when read, or not read at all.
 
 A body of more than 16 MiB is cut: databases hold no more than a gigabyte in a field, and take many
-copies of one to write it. Its row holds the beginning and a checksum of the whole.
+copies of one to write it. Its row holds the beginning and a checksum of the whole; that of a base
+that was written bit by bit holds nothing of it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ __all__ = [
     "read_base",
     "read_closed",
     "read_deltas",
+    "remove_strays",
     "unpack",
+    "write_base",
     "write_bodies",
     "write_closed",
     "write_row",
@@ -97,11 +100,20 @@ def write_bodies(connection: Connection, key: Key, seq: int, commit: Commit) -> 
         write_row(connection, DELTA, key, seq, msgspec.msgpack.encode(dict(delta)))
     if commit.base:
         write_row(connection, BASE, key, seq, msgspec.msgpack.encode(dict(commit.bodies)))
-        query = at(select(BASE.c.seq), BASE, key).order_by(BASE.c.seq.desc()).limit(KEEP_BASES)
-        kept = connection.execute(query).scalars().all()
-        if len(kept) == KEEP_BASES:
-            drop_bodies(connection, BASE, key, kept[-1] - 1)
-            drop_bodies(connection, DELTA, key, kept[-1])
+        _let_go(connection, key)
+
+
+def write_base(connection: Connection, key: Key, seq: int, crc: int) -> None:
+    """Make a base of the pieces that were written under a number; as `write_bodies` lets go."""
+    connection.execute(insert(BASE).values(**key, seq=seq, crc=crc, body=b""))
+    _let_go(connection, key)
+
+
+def remove_strays(connection: Connection, key: Key) -> None:
+    """Remove pieces of bases that never became whole."""
+    whole = at(select(BASE.c.seq), BASE, key)
+    strays = at(delete(PIECE), PIECE, key).where(PIECE.c.kind == BASE.name)
+    connection.execute(strays.where(PIECE.c.seq.not_in(whole)))
 
 
 def write_row(connection: Connection, table: Table, key: Key, seq: int, body: bytes) -> None:
@@ -144,10 +156,19 @@ def forget_closed(connection: Connection, key: Key, clock: int) -> None:
     connection.execute(at(delete(CLOSED), CLOSED, key).where(CLOSED.c.forget <= clock))
 
 
+def _let_go(connection: Connection, key: Key) -> None:
+    query = at(select(BASE.c.seq), BASE, key).order_by(BASE.c.seq.desc()).limit(KEEP_BASES)
+    kept = connection.execute(query).scalars().all()
+    if len(kept) == KEEP_BASES:
+        drop_bodies(connection, BASE, key, kept[-1] - 1)
+        drop_bodies(connection, DELTA, key, kept[-1])
+    remove_strays(connection, key)
+
+
 def _whole(connection: Connection, table: Table, key: Key, row: Any) -> bytes | None:
     """Return a row's body with the pieces that follow it; None when it is damaged."""
     body: bytes = row.body
-    if len(body) == PIECE_BYTES:
+    if len(body) in {0, PIECE_BYTES}:
         query = at(select(PIECE.c.body), PIECE, key).where(PIECE.c.kind == table.name)
         query = query.where(PIECE.c.seq == row.seq).order_by(PIECE.c.place)
         body = b"".join([body, *connection.execute(query).scalars()])

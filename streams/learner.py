@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from streams import bases
+from streams.bases import GrowingBase
 from streams.config import EngineConfig
 from streams.counts import Counts
 from streams.errors import RefusedError, StoreError
@@ -73,6 +75,7 @@ class Learner:
         self._point = point
         self._position: Position | None = None
         self._shard: ShardStates = Shard() if topic == EVENTS else OutcomeShard()
+        self._base: GrowingBase | None = None  # begun and not yet whole
         self._outbox = Outbox(log, partition, point)
         self._target = 0  # offset to reach before it is current
         self._ticked = 0
@@ -165,7 +168,16 @@ class Learner:
         self._point("recovered")
 
     def step(self, limit: int = 1000) -> int:
-        """Learn from up to ``limit`` records; returns how many there were."""
+        """Learn from up to ``limit`` records; returns how many there were.
+
+        Of a large state's base that a commit began one piece is written first.
+
+        Raises
+        ------
+        FencedError
+            When another learner claimed the shard, and a base was being written.
+        """
+        self._go_on_with_base()
         if not self.current:
             self._settle_in()
         records = self._log.poll(self._topic, self.next_offset, limit, self._partition)
@@ -195,6 +207,8 @@ class Learner:
     def commit(self) -> int:
         """Commit what was learned since the last commit; returns the bytes of state written.
 
+        The base of a large state is begun here, and written by later steps.
+
         Raises
         ------
         FencedError
@@ -204,7 +218,9 @@ class Learner:
         if shard.next_offset == position.next_offset:
             return 0
         shard.settle()
-        base = bool(shard.rebuilt) or position.wants_base
+        wanted = position.wants_base and self._base is None
+        begins = wanted and not shard.rebuilt and shard.largest >= bases.LARGE_BYTES
+        base = bool(shard.rebuilt) or (wanted and not begins)
         chain = self._deliver(position.chain)
         commit = Commit(
             next_offset=shard.next_offset,
@@ -223,6 +239,10 @@ class Learner:
         self._position = self._store.commit(position, commit)
         self._point("committed")
         shard.mark_committed()
+        if base:
+            self._drop_base()  # what led from it to here cannot be told
+        if begins:
+            self._base = GrowingBase(self._position, shard.snapshot())
         # Now: whoever is fenced logs nothing, and what told of a fall is never folded again.
         log_drift(self._log, self._topic, self._partition, shard.watches)
         return max(commit.size, 1)
@@ -230,6 +250,20 @@ class Learner:
     def check_owned(self) -> None:
         """Raise ``FencedError`` when the shard is another's now, without anything to commit."""
         self._store.check_owned(self.position)
+
+    def _go_on_with_base(self) -> None:
+        if self._base is None:
+            return
+        self._point("piece")
+        whole = self._base.go_on(self._store, self.position)
+        self._point("pieced")
+        if whole is not None:
+            self._position, self._base = whole, None
+
+    def _drop_base(self) -> None:
+        if self._base is not None:
+            self._base.close()
+            self._base = None
 
     def _restore(self, position: Position, saved: Saved) -> ShardStates:
         log, part = self._log, self._partition

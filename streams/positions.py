@@ -71,7 +71,7 @@ class Position:
         spent = self.delta_bytes + (_size(commit.delta or {}) if commit.base else size)
         if commit.base:
             # A base larger than the deltas before it is made up for by those after it.
-            spent = 0 if commit.delta is None else max(min(spent - size, 0), -size)
+            spent = 0 if commit.delta is None else _made_up(spent, size)
         return replace(
             self,
             seq=self.seq + 1,
@@ -84,6 +84,12 @@ class Position:
             base_bytes=size if commit.base else self.base_bytes,
             chain=dict(commit.chain),
         )
+
+    def with_base(self, begun: Position, size: int) -> Position:
+        """Return this position once there is a base of an earlier one, of ``size`` bytes."""
+        since = self.delta_bytes - begun.delta_bytes
+        spent = _made_up(begun.delta_bytes, size) + since
+        return replace(self, delta_bytes=spent, base_bytes=size)
 
     def states(self, saved: Saved) -> dict[str, State]:
         """Rebuild every policy's state.
@@ -223,6 +229,11 @@ def _rebuild(policy: Policy, name: str, saved: Saved) -> State:
         if name in delta:
             state.put_bytes(delta[name])
     return state
+
+
+def _made_up(spent: int, size: int) -> int:
+    """What deltas are ahead of bases by, when a base of ``size`` follows them."""
+    return max(min(spent - size, 0), -size)
 
 
 def _size(bodies: Mapping[str, bytes]) -> int:

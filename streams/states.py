@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from engine.batches import Outcomes
 from engine.drift import RewardWatch
+from engine.pieces import Pieces
 from engine.policy import Policy
 from streams.agenda import JoinPoint, Remembered
 from streams.align import align_state
@@ -107,6 +108,16 @@ class ShardStates(ABC):
         return {
             name: self.states[name].to_bytes(list(items)) for name, items in self.touched.items()
         }
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest part that `snapshot` leaves for later."""
+        return max((state.largest for state in self.states.values()), default=0)
+
+    def snapshot(self) -> dict[str, Pieces]:
+        """Begin what `bodies` of a base are now; one at a time, after `mark_committed`."""
+        policies = self.policies.items()
+        return {name: policy.snapshot(self.states[name]) for name, policy in policies}
 
     def settle(self) -> None:
         """Move every landmark to the clock, so that states are canonical to save or derive."""

@@ -21,7 +21,9 @@ from streams.blobs import (
     read_base,
     read_closed,
     read_deltas,
+    remove_strays,
     unpack,
+    write_base,
     write_bodies,
     write_closed,
 )
@@ -30,7 +32,7 @@ from streams.dead import write_dead
 from streams.errors import FencedError, RefusedError, StoreError
 from streams.migrations import migrate
 from streams.positions import Commit, Position, Saved, Tail, from_row, to_row
-from streams.tables import DELTA, SHARD
+from streams.tables import BASE, DELTA, PIECE, SHARD
 
 __all__ = ["Store"]
 
@@ -96,6 +98,7 @@ class Store:
                 row = {**key, "log": log, "partitions": partitions, "epoch": 0, **to_row(fresh)}
                 connection.execute(self.database.insert(SHARD).values(row).on_conflict_do_nothing())
                 connection.execute(claimed)
+            remove_strays(connection, key)
             return _read_position(connection, key)
 
     def load(self, position: Position) -> Saved:
@@ -156,20 +159,54 @@ class Store:
         key = key_of(position.topic, position.partition)
         after = position.after(commit)
         with self.database.writing("commit to") as connection:
-            swapped = connection.execute(
-                at(update(SHARD), SHARD, key)
-                .where(SHARD.c.epoch == position.epoch)
-                .where(SHARD.c.next_offset == position.next_offset)
-                .where(SHARD.c.seq == position.seq)
-                .values(**to_row(after))
-            )
-            if swapped.rowcount != 1:
-                raise _fenced(position)
+            _move(connection, key, position, after)
             write_bodies(connection, key, after.seq, commit)
             write_closed(connection, key, after.seq, commit.remembered)
             forget_closed(connection, key, commit.clock)
             write_dead(connection, self.database, position, commit.dead)
         return after
+
+    def add_piece(self, position: Position, seq: int, place: int, piece: bytes) -> None:
+        """Write a piece of what shall be the base of commit ``seq``; again, when that failed.
+
+        Raises
+        ------
+        FencedError
+            When another learner claimed the shard since. Nothing was written.
+        StoreError
+            When the database cannot be used.
+        """
+        key = key_of(position.topic, position.partition)
+        row = {**key, "kind": BASE.name, "seq": seq, "place": place, "body": piece}
+        with self.database.writing("commit to") as connection:
+            owned = at(select(SHARD.c.epoch), SHARD, key).with_for_update()  # no claim meanwhile
+            if connection.execute(owned).scalar() != position.epoch:
+                raise _fenced(position)
+            connection.execute(self.database.insert(PIECE).values(row).on_conflict_do_nothing())
+
+    def add_base(self, position: Position, whole: Position, seq: int, crc: int) -> None:
+        """Make a base of commit ``seq`` of the pieces added; again, when that failed.
+
+        Parameters
+        ----------
+        whole
+            The position that this leads to: `Position.with_base`.
+        crc
+            CRC-32 of all pieces.
+
+        Raises
+        ------
+        FencedError
+            When another learner claimed the shard since. Nothing was written.
+        StoreError
+            When the database cannot be used.
+        """
+        key = key_of(position.topic, position.partition)
+        with self.database.writing("commit to") as connection:
+            _move(connection, key, position, whole)
+            known = at(select(BASE.c.seq), BASE, key).where(BASE.c.seq == seq)
+            if connection.execute(known).scalar() is None:
+                write_base(connection, key, seq, crc)
 
     def close(self) -> None:
         """Release all connections."""
@@ -191,6 +228,19 @@ class Store:
                     "began: requests moved between partitions while they were open. Keep the "
                     "number, or learn anew with 'slatestream reset'"
                 )
+
+
+def _move(connection: Connection, key: Key, before: Position, after: Position) -> None:
+    """Compare and swap a shard's row; raises FencedError when another claimed it."""
+    swapped = connection.execute(
+        at(update(SHARD), SHARD, key)
+        .where(SHARD.c.epoch == before.epoch)
+        .where(SHARD.c.next_offset == before.next_offset)
+        .where(SHARD.c.seq == before.seq)
+        .values(**to_row(after))
+    )
+    if swapped.rowcount != 1:
+        raise _fenced(before)
 
 
 def _fenced(position: Position) -> FencedError:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from engine.embeddings.config import TableConfig
 from engine.embeddings.saving import digest_table, restore_table, save_changes, save_table
+from engine.embeddings.snapshot import TableSnapshot
 from engine.embeddings.table import EmbeddingTable
 from engine.errors import ConfigError
+from engine.kernels.embeddings import layout as at
 from engine.state import Part
 
 __all__ = ["Embeddings", "tables_of"]
@@ -29,6 +31,16 @@ class Embeddings:
     def to_bytes(self, item_ids: Sequence[str] | None) -> bytes:
         """Save all (None), or everything that changed since `mark_saved`."""
         return save_table(self.table) if item_ids is None else save_changes(self.table)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the records and the sketch that a whole save tells."""
+        t = self.table.table
+        return int(t.head[at.FRESH]) * t.words[:1].nbytes + t.sketch.nbytes
+
+    def snapshot(self) -> TableSnapshot:
+        """Begin the save of this moment: taken after `mark_saved`, deltas follow it."""
+        return TableSnapshot(self.table)
 
     def put_bytes(self, saved: bytes) -> None:
         """Write what was saved over the table; ``SnapshotError`` when it does not follow."""

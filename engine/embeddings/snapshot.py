@@ -56,6 +56,12 @@ class TableSnapshot:
         before[STATES : STATES + rows + lines] = of.WANTED
         return before
 
+    @property
+    def size(self) -> int:
+        """Bytes of the save."""
+        records = self._rows * self._t.words[:1].nbytes
+        return len(self._begin) + records + self._t.sketch.nbytes + 4
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the save in pieces of about half a megabyte; to be called once.
 

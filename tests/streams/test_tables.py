@@ -13,66 +13,18 @@ from streams.learner import Learner
 from streams.log.base import EVENTS, OUTCOMES
 from streams.log.memory import MemoryLog
 from streams.renewal import find_topics, restore
-from streams.shard import replay_log
 from streams.snapshots import write_snapshot
 from streams.store import Store
 from streams.tables import BASE, DELTA, PIECE
 from tests.streams.cases import DEVICE, HOUR, START, settings
 from tests.streams.hosting import traffic
+from tests.streams.tabled import CONFIG, SPEC, Run
 from tests.table_model import register
-
-SPEC = "tabled-greedy"
-CONFIG = settings(HOUR, window=2.0, spec=SPEC)
 
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     register(monkeypatch)
-
-
-class Run:
-    """A learner of a policy with a table, and its log."""
-
-    def __init__(self, where, config=CONFIG):
-        self.log, self.store, self.config = MemoryLog(START), Store(where), config
-        self.rng, self.slates = random.Random(7), 0
-        self.learner = Learner(self.log, self.store, config)
-        self.learner.start()
-
-    def learn(self, slates=30, items=300):
-        self.log.time_ms += 1000
-        self.log.append(EVENTS, traffic(self.rng, self.slates, slates=slates, items=items))
-        self.slates += slates
-        while self.learner.step():
-            pass
-
-    def on(self, commits, **options):
-        for _ in range(commits):
-            self.learn(**options)
-            self.learner.commit()
-
-    def until_base(self, **options):
-        while not self.seqs(BASE, self.learner.position.seq):
-            self.on(1, **options)
-
-    def seqs(self, table, above=0):
-        with self.store.database.reading() as connection:
-            query = select(table.c.seq).where(table.c.seq >= above).order_by(table.c.seq)
-            return list(connection.execute(query).scalars())
-
-    def recovered(self):
-        learner = Learner(self.log, self.store, self.config)
-        learner.recover()
-        return learner
-
-    def check(self):
-        """Recovered, and learned anew, it is the same to the bit."""
-        self.learner.commit()
-        told = self.learner.hash()
-        assert replay_log(self.log).hash == told
-        again = self.recovered()
-        assert again.hash() == told
-        return again
 
 
 @pytest.fixture
