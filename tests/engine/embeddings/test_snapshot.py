@@ -34,7 +34,9 @@ def test_a_snapshot_is_the_save_of_the_moment_it_began() -> None:
     table, rng = grown()
     whole, begun = save_table(table), table.statistics()
     pieces, second = [], 1700
-    for piece in TableSnapshot(table).pieces():
+    snapshot = TableSnapshot(table)
+    assert snapshot.size == len(whole)
+    for piece in snapshot.pieces():
         pieces.append(piece)
         write(table, rng, second, 1500)
         second += 40
