@@ -3,7 +3,8 @@
 A large state is not saved within a commit: that would stop learning for as long as it takes. Its
 pieces are taken between later steps, as they were when the commit was made, and stored under that
 commit's number. They are no base until the last one is there: who reads meanwhile, or after the
-learner was killed, finds the base before and all deltas since.
+learner was killed, finds the base before and all deltas since. What only bases before that one
+needed goes bit by bit too.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ class GrowingBase:
         The position committed.
     bodies
         What every policy's state was then.
+
+    Attributes
+    ----------
+    done
+        Whether nothing is left to do.
     """
 
     def __init__(self, begun: Position, bodies: Mapping[str, Pieces]) -> None:
@@ -41,9 +47,11 @@ class GrowingBase:
         self._piece = b""
         self._place = 0
         self._crc = 0
+        self._whole = False
+        self.done = False
 
-    def go_on(self, store: Store, position: Position) -> Position | None:
-        """Write one piece more; returns the position that a whole base leads to, or None.
+    def go_on(self, store: Store, position: Position) -> Position:
+        """Write one piece more, or let go of as much; returns the position that it leads to.
 
         Parameters
         ----------
@@ -57,16 +65,20 @@ class GrowingBase:
         StoreError
             When the database cannot be used; call again.
         """
+        if self._whole:
+            self.done = not store.sweep(position, STEP_BYTES)
+            return position
         self._piece = self._piece or self._take()
         if not self._piece:
-            whole = position.with_base(self._begun, self._size)
-            store.add_base(position, whole, self._begun.seq, self._crc)
-            return whole
+            after = position.with_base(self._begun, self._size)
+            store.add_base(position, after, self._begun.seq, self._crc)
+            self._whole = True
+            return after
         store.add_piece(position, self._begun.seq, self._place, self._piece)
         self._crc = zlib.crc32(self._piece, self._crc)
         self._place += 1
         self._piece = b""
-        return None
+        return position
 
     def close(self) -> None:
         """Give it up; its pieces are removed with the next base."""

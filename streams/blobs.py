@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import Connection, Table, and_, delete, func, insert, or_, select
 
 from streams.agenda import Remembered
 from streams.errors import RefusedError
@@ -31,6 +31,7 @@ __all__ = [
     "read_closed",
     "read_deltas",
     "remove_strays",
+    "sweep",
     "unpack",
     "write_base",
     "write_bodies",
@@ -104,9 +105,33 @@ def write_bodies(connection: Connection, key: Key, seq: int, commit: Commit) -> 
 
 
 def write_base(connection: Connection, key: Key, seq: int, crc: int) -> None:
-    """Make a base of the pieces that were written under a number; as `write_bodies` lets go."""
+    """Make a base of the pieces that were written under a number."""
     connection.execute(insert(BASE).values(**key, seq=seq, crc=crc, body=b""))
-    _let_go(connection, key)
+
+
+def sweep(connection: Connection, key: Key, room: int) -> bool:
+    """Let go of some rows that only older bases needed, about ``room`` bytes; False without any.
+
+    Rows go before the pieces they begin, the oldest first: what is still there reads as it was.
+    """
+    kept = _kept(connection, key)
+    oldest = kept[-1] if len(kept) == KEEP_BASES else 0
+    connection.execute(at(delete(BASE), BASE, key).where(BASE.c.seq < oldest))
+    query = at(select(DELTA.c.seq, func.length(DELTA.c.body)), DELTA, key).order_by(DELTA.c.seq)
+    deltas = _some(connection, query.where(DELTA.c.seq <= oldest), room)
+    if deltas:
+        last = deltas[-1][0]
+        connection.execute(at(delete(DELTA), DELTA, key).where(DELTA.c.seq <= last))
+        return True
+    kind, seq, place = PIECE.c.kind, PIECE.c.seq, PIECE.c.place
+    bases = and_(kind == BASE.name, seq < max(kept, default=0), seq.not_in(kept))
+    needless = or_(bases, and_(kind == DELTA.name, seq <= oldest))
+    query = at(select(kind, seq, place, func.length(PIECE.c.body)), PIECE, key)
+    pieces = _some(connection, query.where(needless).order_by(seq, kind, place), room)
+    for named in pieces:
+        one = and_(kind == named[0], seq == named[1], place == named[2])
+        connection.execute(at(delete(PIECE), PIECE, key).where(one))
+    return bool(pieces)
 
 
 def remove_strays(connection: Connection, key: Key) -> None:
@@ -157,12 +182,29 @@ def forget_closed(connection: Connection, key: Key, clock: int) -> None:
 
 
 def _let_go(connection: Connection, key: Key) -> None:
-    query = at(select(BASE.c.seq), BASE, key).order_by(BASE.c.seq.desc()).limit(KEEP_BASES)
-    kept = connection.execute(query).scalars().all()
+    kept = _kept(connection, key)
     if len(kept) == KEEP_BASES:
         drop_bodies(connection, BASE, key, kept[-1] - 1)
         drop_bodies(connection, DELTA, key, kept[-1])
     remove_strays(connection, key)
+
+
+def _kept(connection: Connection, key: Key) -> list[int]:
+    """Numbers of the bases to keep, the newest first."""
+    query = at(select(BASE.c.seq), BASE, key).order_by(BASE.c.seq.desc()).limit(KEEP_BASES)
+    return list(connection.execute(query).scalars())
+
+
+def _some(connection: Connection, query: Any, room: int) -> list[Any]:
+    """Return the first of the rows found, as many as have ``room`` bytes by their last column."""
+    some: list[Any] = []
+    size = 0
+    for row in connection.execute(query.limit(64)):
+        size += row[-1]
+        if some and size > room:
+            break
+        some.append(row)
+    return some
 
 
 def _whole(connection: Connection, table: Table, key: Key, row: Any) -> bytes | None:

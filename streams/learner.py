@@ -75,7 +75,7 @@ class Learner:
         self._point = point
         self._position: Position | None = None
         self._shard: ShardStates = Shard() if topic == EVENTS else OutcomeShard()
-        self._base: GrowingBase | None = None  # begun and not yet whole
+        self._base: GrowingBase | None = None  # begun and not done
         self._outbox = Outbox(log, partition, point)
         self._target = 0  # offset to reach before it is current
         self._ticked = 0
@@ -255,10 +255,10 @@ class Learner:
         if self._base is None:
             return
         self._point("piece")
-        whole = self._base.go_on(self._store, self.position)
+        self._position = self._base.go_on(self._store, self.position)
         self._point("pieced")
-        if whole is not None:
-            self._position, self._base = whole, None
+        if self._base.done:
+            self._base = None
 
     def _drop_base(self) -> None:
         if self._base is not None:

@@ -22,6 +22,7 @@ from streams.blobs import (
     read_closed,
     read_deltas,
     remove_strays,
+    sweep,
     unpack,
     write_base,
     write_bodies,
@@ -179,13 +180,13 @@ class Store:
         key = key_of(position.topic, position.partition)
         row = {**key, "kind": BASE.name, "seq": seq, "place": place, "body": piece}
         with self.database.writing("commit to") as connection:
-            owned = at(select(SHARD.c.epoch), SHARD, key).with_for_update()  # no claim meanwhile
-            if connection.execute(owned).scalar() != position.epoch:
-                raise _fenced(position)
+            _hold(connection, key, position)
             connection.execute(self.database.insert(PIECE).values(row).on_conflict_do_nothing())
 
     def add_base(self, position: Position, whole: Position, seq: int, crc: int) -> None:
         """Make a base of commit ``seq`` of the pieces added; again, when that failed.
+
+        What is not needed any more since then goes with calls of `sweep`.
 
         Parameters
         ----------
@@ -208,6 +209,21 @@ class Store:
             if connection.execute(known).scalar() is None:
                 write_base(connection, key, seq, crc)
 
+    def sweep(self, position: Position, room: int) -> bool:
+        """Let go of about ``room`` bytes that only older bases needed; False when none are left.
+
+        Raises
+        ------
+        FencedError
+            When another learner claimed the shard since.
+        StoreError
+            When the database cannot be used.
+        """
+        key = key_of(position.topic, position.partition)
+        with self.database.writing("commit to") as connection:
+            _hold(connection, key, position)
+            return sweep(connection, key, room)
+
     def close(self) -> None:
         """Release all connections."""
         self.database.close()
@@ -228,6 +244,13 @@ class Store:
                     "began: requests moved between partitions while they were open. Keep the "
                     "number, or learn anew with 'slatestream reset'"
                 )
+
+
+def _hold(connection: Connection, key: Key, position: Position) -> None:
+    """Let nobody claim a shard before this transaction ends; raises FencedError if one did."""
+    owned = at(select(SHARD.c.epoch), SHARD, key).with_for_update()
+    if connection.execute(owned).scalar() != position.epoch:
+        raise _fenced(position)
 
 
 def _move(connection: Connection, key: Key, before: Position, after: Position) -> None:

@@ -1,14 +1,15 @@
 """Bases of large states, written bit by bit while the learner goes on."""
 
 import random
+from itertools import pairwise
 
 import msgspec
 import pytest
 from sqlalchemy import func, select
 
-from streams import bases
+from streams import bases, blobs
 from streams.agenda import Remembered
-from streams.blobs import key_of, read_base
+from streams.blobs import KEEP_BASES, key_of, read_base
 from streams.errors import FencedError, StoreError
 from streams.events import encode_event
 from streams.learner import Learner
@@ -61,6 +62,12 @@ class GrowingRun(Run):
         with self.store.database.reading() as connection:
             query = select(PIECE.c.seq).where(PIECE.c.kind == "base").order_by(PIECE.c.place)
             return list(connection.execute(query).scalars())
+
+    def stored(self):
+        """Bytes of all bodies."""
+        queries = [select(func.sum(func.length(t.c.body))) for t in (BASE, DELTA, PIECE)]
+        with self.store.database.reading() as connection:
+            return sum(connection.execute(query).scalar() or 0 for query in queries)
 
     def recovered(self):
         again = super().recovered()
@@ -255,7 +262,7 @@ def test_a_store_put_back_or_reset_drops_the_base_that_grows(run, tmp_path, anew
     run.check()
 
 
-@pytest.mark.parametrize("call", ["add_piece", "add_base"])
+@pytest.mark.parametrize("call", ["add_piece", "add_base", "sweep"])
 @pytest.mark.parametrize("written", [False, True])
 def test_a_piece_that_failed_is_written_again(run, monkeypatch, call, written):
     """Whether it failed, or was written and only the answer was lost."""
@@ -269,7 +276,7 @@ def test_a_piece_that_failed_is_written_again(run, monkeypatch, call, written):
                 works(*given)
             failures.append(given)
             raise StoreError("the disk is full")
-        works(*given)
+        return works(*given)
 
     monkeypatch.setattr(run.store, call, fail)
     while run.growing:
@@ -280,6 +287,45 @@ def test_a_piece_that_failed_is_written_again(run, monkeypatch, call, written):
     assert len(failures) == 3
     with run.store.database.reading() as connection:
         assert read_base(connection, KEY) == (begun, msgspec.msgpack.encode(bodies))
+    run.check()
+
+
+def test_what_only_older_bases_needed_goes_bit_by_bit(run):
+    for _ in range(2):
+        run.until_begun()
+        run.until_whole()
+    run.until_begun()
+    sizes = [run.stored()]
+    while run.growing:
+        run.learner.step()
+        sizes.append(run.stored())
+    freed = [before - after for before, after in pairwise(sizes)]
+    assert sum(size > 0 for size in freed) > 15
+    # The base before was of pieces; a delta here is larger than what may go at a step.
+    assert max(freed) < 12_000
+    bases_kept = run.seqs(BASE)
+    assert len(bases_kept) == KEEP_BASES
+    assert run.seqs(DELTA) == list(range(bases_kept[0] + 1, run.learner.position.seq + 1))
+    assert set(run.pieces()) == set(bases_kept)
+    run.check()
+
+
+def test_large_deltas_go_with_their_pieces(local_run, monkeypatch):
+    """A reader who is behind meets whole deltas or none, at every step."""
+    run = local_run
+    monkeypatch.setattr(blobs, "PIECE_BYTES", 1500)
+    for _ in range(3):
+        run.until_begun()
+        behind = run.seqs(DELTA)[0]
+        while run.growing:
+            run.learner.step()
+            for seen in (behind, run.seqs(DELTA)[0], run.learner.position.seq - 1):
+                (tail,) = run.store.tail({(EVENTS, 0): seen})
+                assert tail.position == run.learner.position
+        run.on(1)
+    with run.store.database.reading() as connection:
+        query = select(PIECE.c.seq).where(PIECE.c.kind == "delta").distinct()
+        assert set(connection.execute(query).scalars()) <= set(run.seqs(DELTA))
     run.check()
 
 
