@@ -19,7 +19,6 @@ from api.commands import (
     doctor,
     evaluate,
     export,
-    freeze,
     init,
     keys,
     replay,
@@ -49,7 +48,6 @@ app.command()(replay.replay)
 app.command()(export.export)
 app.command()(simulate.simulate)
 app.command()(bench.bench)
-app.command()(freeze.freeze)
 app.command()(state.snapshot)
 app.command()(state.restore)
 app.command()(state.reset)

@@ -9,6 +9,8 @@ import numpy as np
 from engine.batches import Candidates, Outcomes, Requests
 from engine.embeddings.keys import hash_ids
 from engine.policy import Policy
+from engine.retrieval.exact import search_exact
+from engine.retrieval.records import Records
 
 __all__ = ["warm_up"]
 
@@ -43,6 +45,10 @@ def warm_up(policy: Policy) -> None:
     candidates = Candidates.of(posterior, ITEMS, z=outcomes.z)
     requests = Requests.of(outcomes.x[:1], ["warm-up"], [candidates])
     policy.rank(posterior, requests, 2)
+    if policy.model.traits.shortlists:
+        vectors = policy.model.item_vectors(posterior, candidates.rows, candidates.z, policy.schema)
+        records = Records(slab=vectors, size=vectors.shape[1] - 1, bias=vectors.shape[1] - 1)
+        search_exact(records, policy.model.queries(posterior, requests.x, policy.schema), 2)
     belief = policy.believe(posterior, requests)
     drawn_by = belief.b * SPREADS if belief.family == "logit" else belief.b
     wide = replace(belief, sd=belief.sd * SPREADS, b=drawn_by)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from engine.embeddings.part import tables_of
 from engine.embeddings.table import EmbeddingTable
 from streams.agenda import Remembered
-from streams.errors import StoreError
 from streams.positions import Saved
 from streams.store import Store
 
-__all__ = ["CommittedTable", "one_table", "read_tables"]
+__all__ = ["CommittedTable", "read_tables"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +68,3 @@ def _learned(found: list[CommittedTable]) -> list[CommittedTable]:
 def _met(table: EmbeddingTable) -> int:
     statistics = table.statistics()
     return statistics.admitted + statistics.rejected
-
-
-def one_table(store: Store, policy: str) -> CommittedTable:
-    """Load one policy's table; raises ``StoreError`` when it has none."""
-    tables = read_tables(store, policy)
-    if len(tables) != 1:
-        raise StoreError(
-            f"policy {policy!r} has no embedding table in store {store.database.name}; "
-            "'slatestream table stats' lists those there are"
-        )
-    return tables[0]

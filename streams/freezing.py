@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from engine.embeddings.freezing import freeze
 from engine.embeddings.keys import ITEM_SALT
-from engine.embeddings.part import Embeddings
-from engine.embeddings.table import EmbeddingTable
 from engine.embeddings.vectors import VectorSet
 from engine.errors import ConfigError, suggest
 from engine.feature_kinds import Source
+from streams.committed import read_tables
 from streams.config import EngineConfig
-from streams.positions import Tail
 from streams.store import Store
 
 __all__ = ["freeze_policy", "source_of"]
@@ -34,24 +32,10 @@ def freeze_policy(store: Store, name: str, feature: str, version: str = "") -> V
     StoreError
         When it cannot be read.
     """
-    tails = store.tail({})
-    known = {each for tail in tails for each in tail.position.config.policies}
+    found = read_tables(store, name)
+    if found:
+        return freeze(found[0].table, feature, version)
+    known = {each for tail in store.tail({}) for each in tail.position.config.policies}
     if name not in known:
         raise ConfigError(f"nothing was learned of policy {name!r}{suggest(name, known)}")
-    tables = [table for tail in tails for table in _tables(tail, name)]
-    if not tables:
-        raise ConfigError(f"policy {name!r} has a model without vectors; name one that has them")
-    # Where events have several partitions, shards of those hold empty tables of such policies.
-    return freeze(max(tables, key=len), feature, version)
-
-
-def _tables(tail: Tail, name: str) -> list[EmbeddingTable]:
-    configured = tail.position.config.policies.get(name)
-    if configured is None:
-        return []
-    policy, base = configured.build(name), tail.base or {}
-    state = policy.load(base[name]) if name in base else policy.init()
-    for bodies in tail.deltas:
-        if name in bodies:
-            state.put_bytes(bodies[name])
-    return [part.table for part in state.parts.values() if isinstance(part, Embeddings)]
+    raise ConfigError(f"policy {name!r} has a model without vectors; name one that has them")

@@ -1,4 +1,4 @@
-"""``slatestream freeze``: what a policy learned of ids, as a feature for the others."""
+"""``slatestream table freeze``: what a policy learned of ids, as a feature for the others."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ features = [
 
 # Models that keep a vector for every id (mf, fm, bpr) read ids, which are any text; the request's
 # user_id enters by itself. What they learned of users or items can be a vector of other policies:
-# slatestream freeze tastes user_id map
+# slatestream table freeze tastes user_id map
 # [policies.tastes]
 # spec = "mf-greedy"
 # features = [{ type = "id", name = "user_id" }]

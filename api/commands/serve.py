@@ -69,9 +69,9 @@ def serve(
 
 def _run(settings: Settings, role: Role, *, while_stdin: bool) -> int:
     with lock_data_dir(settings.data_dir), _listen(settings, role) as listener:
-        _fill_cache(settings)
         if role is not Role.LEARNER:
             _refuse_missing_vectors(settings)
+        _fill_cache(settings)
         supervisor = Supervisor(settings, listener, learns=role is not Role.API)
         with _serve_metrics(settings, supervisor):
             if listener is None:
@@ -131,6 +131,7 @@ def _refuse_open_door(settings: Settings, *, insecure: bool) -> None:
 def _refuse_missing_vectors(settings: Settings) -> None:
     """Before anything learns by features that could not be served."""
     if settings.reads_vectors:
+        kernel_cache.use(settings.cache_dir)
         from api.vectors import check_vectors  # noqa: PLC0415  (loads numba)
 
         check_vectors(settings)

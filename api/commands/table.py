@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from api import kernel_cache
-from api.commands.output import print_json, print_table, say
+from api.commands.freeze import freeze
+from api.commands.output import print_json, print_table
 from api.commands.state import ConfigOption, DataDirOption, JsonOption, open_existing
 from api.settings import Settings, read_settings
 from engine.errors import ConfigError, suggest
@@ -19,6 +20,9 @@ app = typer.Typer(
     help="Embedding tables: what became of ids, and copies of vectors that never change.",
     no_args_is_help=True,
 )
+
+
+app.command()(freeze)
 
 
 @app.callback()
@@ -49,64 +53,6 @@ def stats(
     rows = [(name, *(each[name] for each in told)) for name in (told[0] if told else ())]
     columns = ["", *(str(number) for number in range(1, len(told) + 1))]
     print_table("embedding tables" if told else "no policy has an embedding table", columns, rows)
-
-
-@app.command()
-def freeze(
-    policy: Annotated[str, typer.Argument(help="Whose table.")],
-    *,
-    feature: Annotated[str, typer.Option(help="Whose ids: of an id feature, or item_id.")],
-    name: Annotated[str, typer.Option(help="Of the set, and of the feature that reads it.")] = "",
-    bias: Annotated[bool, typer.Option(help="Keep each id's bias, as the first number.")] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Copy vectors, as committed, to a set of its own that other policies may read as features.
-
-    The set's version is the hash of its content: numbers that are learned on are another set.
-    """
-    settings = read_settings(config, data_dir=data_dir)
-    kernel_cache.use(settings.cache_dir)
-    from engine.embeddings.keys import ITEM_SALT  # noqa: PLC0415  (loads numba)
-    from engine.embeddings.vectors import VectorSet  # noqa: PLC0415
-    from streams.committed import one_table  # noqa: PLC0415
-    from streams.vector_files import save_vectors  # noqa: PLC0415
-
-    store = open_existing(settings)
-    try:
-        found = one_table(store, policy)
-    finally:
-        store.close()
-    known = [each.name for each in found.table.config.features]
-    if feature not in known:
-        raise ConfigError(f"policy {policy!r} has no ids {feature!r}{suggest(feature, known)}")
-    number = found.table.number(feature)
-    keys, numbers = found.table.freeze(number)
-    if found.table.config.features[number].bias and not bias:
-        numbers = numbers[:, 1:]
-    vectors = VectorSet.of(keys, numbers)
-    name = name or f"{policy}-{feature}"
-    folder = save_vectors(settings.data_dir, name, vectors)
-    item = feature == ITEM_SALT
-    entry: dict[str, object] = {"type": "vector", "name": name, "version": vectors.version}
-    entry |= {"count": vectors.count, **({"of": "item"} if item else {"id": feature})}
-    told = {
-        "version": vectors.version,
-        "ids": len(vectors),
-        "folder": str(folder),
-        "learned_up_to": {f"{found.topic}-{found.partition}": found.next_offset},
-        "feature": entry,
-    }
-    if json:
-        print_json(told)
-        return
-    say(f"{len(vectors)} vectors of {vectors.count} numbers in {folder}; to read them:")
-    typer.echo("{ " + ", ".join(f"{key} = {_toml(value)}" for key, value in entry.items()) + " }")
-
-
-def _toml(value: object) -> str:
-    return str(value) if isinstance(value, int) else f'"{value}"'
 
 
 def _served(settings: Settings) -> list[dict[str, Any]]:

@@ -129,7 +129,7 @@ def contests(quick: bool) -> Iterator[Contest | Figure | Skipped]:
             params = f"{world}, {rows:,} of {columns}"
             yield from _size(vectors, params, rows < SLOW)
             if rows >= SLOW:
-                reason = f"takes minutes to build over {rows:,} vectors and to move them"
+                reason = f"building it over {rows:,} vectors and moving them would take minutes"
                 yield Skipped(workload=NAME, params=params, peer=Hnsw.name, reason=reason)
 
 

@@ -74,13 +74,13 @@ def _grow(table: EmbeddingTable, keys: Keys, quick: bool) -> Iterator[Figure]:
     base: dict[str, Any] = {"workload": "table", "params": f"{len(keys):,} rows"}
     pauses = f"of {len(seconds):,} calls of {INSERTS} inserts, pages of memory first touched"
     yield Figure(
-        **base, what="insert, worst call", value=1e3 * seconds.max(), unit="ms", note=pauses
+        **base, what="insert, worst call", value=float(1e3 * seconds.max()), unit="ms", note=pauses
     )
     most_of = float(np.quantile(seconds, 0.999))
     yield Figure(
         **base, what="insert, 99.9 % of calls", value=1e3 * most_of, unit="ms", note=pauses
     )
-    each = 1e9 * seconds.sum() / len(keys)
+    each = float(1e9 * seconds.sum() / len(keys))
     yield Figure(**base, what="insert", value=each, unit="ns", note="with the initial vector")
     full_at = f"index {100 * full.load:.0f} % full, about to grow"
     yield Figure(

@@ -82,7 +82,7 @@ def predict(totals: Floats, score: Floats, loss: str) -> Floats:
     if loss == "logistic":
         wins = max(totals[WEIGHT] * totals[MEAN], 0.0) + 0.5
         losses = max(totals[WEIGHT] * (1.0 - totals[MEAN]), 0.0) + 0.5
-        told: Floats = 1.0 / (1.0 + np.exp(-(score + math.log(wins / losses))))
+        told: Floats = wins / (wins + losses * np.exp(np.minimum(-score, 700.0)))
         return told
     if totals[EVENTS] == 0.0:
         return np.zeros(len(score))

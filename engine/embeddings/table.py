@@ -249,13 +249,6 @@ class EmbeddingTable(Lookups):
         kinds = self.table.words[first:fresh, at.KIND]
         return np.flatnonzero((kinds & at.FREE) == 0) + first
 
-    def freeze(self, feature: int) -> tuple[Keys, Floats]:
-        """Copy the keys ``(m,)`` of a feature's ids and their vectors ``(m, width)``."""
-        rows = self.live_rows()
-        rows = rows[(self.table.words[rows, at.KIND] & at.FEATURE_MASK) == feature]
-        width = self.config.features[feature].width
-        return self.keys_of(rows), self.table.floats[rows, at.HEADER : at.HEADER + width].copy()
-
     def keys_of(self, rows: Ints) -> Keys:
         """Keys of records in use, uint64 ``(n,)``."""
         words = self.table.words

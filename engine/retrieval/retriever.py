@@ -15,9 +15,8 @@ from engine.retrieval.records import Exclusions, Filters, Found, Records
 
 __all__ = ["Retriever", "RetrieverConfig"]
 
-UNBOUNDED = (
-    1e30  # spread of the one list that rows are in before centroids are trained: it is first
-)
+UNBOUNDED = 1e30
+"""Spread of the one list that rows are in before centroids are trained: it comes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 COMMAND = [sys.executable, "-P", "-c", "from api.cli import main; main()"]
 SETTINGS = """
 commit_interval_ms = 100
@@ -69,7 +69,13 @@ class Running:
 
     def start(self, *arguments: str, seconds: float = START_SECONDS) -> None:
         self.launch(*arguments)
-        self.wait_ready(seconds)
+        try:
+            self.wait_ready(seconds)
+        except BaseException:
+            assert self.process is not None
+            self.process.kill()  # its children notice
+            self.process.wait()
+            raise
 
     def launch(self, *arguments: str) -> None:
         with self.errors.open("ab") as errors:

@@ -1,4 +1,4 @@
-"""``slatestream freeze``: vectors out of a store, as the feature that reads them."""
+"""``slatestream table freeze``: vectors out of a store, as the feature that reads them."""
 
 import json
 import random
@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, ["freeze", *arguments])
+    return CliRunner().invoke(app, ["table", "freeze", *arguments])
 
 
 def test_a_frozen_set_is_read_by_the_feature_that_is_printed(folder):

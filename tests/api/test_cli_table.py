@@ -89,35 +89,30 @@ def test_what_became_of_ids_is_told_of_what_is_served_and_in_metrics(running):
 def test_a_policy_without_a_table_is_told_so(running):
     error = cli(running, "stats", "--policy", "plain", code=2).stderr
     assert "policy 'plain' has no embedding table" in error
-    assert (
-        "no embedding table in store"
-        in cli(running, "freeze", "plain", "--feature", "a", code=1).stderr
-    )
-    error = cli(running, "freeze", "main", "--feature", "user", code=2).stderr
+    assert "without vectors" in cli(running, "freeze", "plain", "a", "b", code=2).stderr
+    error = cli(running, "freeze", "main", "user", "taste", code=2).stderr
     assert "did you mean 'user_id'?" in error
 
 
 def test_a_frozen_copy_is_the_committed_vectors_and_is_read_as_a_feature(running):
-    told = json.loads(cli(running, "freeze", "main", "--feature", "user_id", "--json").stdout)
-    vectors = load_vectors(running.data_dir, "main-user_id", told["version"])
+    told = json.loads(cli(running, "freeze", "main", "user_id", "taste", "--json").stdout)
+    vectors = load_vectors(running.data_dir, "taste", told["version"])
     store = Store(running.data_dir / "state.db")
     (found,) = read_tables(store)
     store.close()
     keys = hash_ids("user_id", [f"u{number}" for number in range(USERS)]).keys
     frozen, known = vectors.lookup(keys)
     assert known.all()
-    assert told["ids"] == len(vectors) == USERS
+    assert told["vectors"] == len(vectors) == USERS
     assert np.array_equal(frozen, found.table.lookup(keys, found.table.number("user_id"))[0][:, 1:])
-    again = json.loads(cli(running, "freeze", "main", "--feature", "user_id", "--json").stdout)
-    assert again["version"] == told["version"]
-    entry = cli(running, "freeze", "main", "--feature", "item_id", "--name", "taste").stdout.strip()
+    entry = cli(running, "freeze", "main", "item_id", "style").stdout.strip()
     feature = tomllib.loads(f"x = {entry}")["x"]
     assert feature["of"] == "item"
-    told = running.file.read_text().replace(
+    written = running.file.read_text().replace(
         'spec = "beta-thompson"', f'spec = "linear-greedy"\nfeatures = [{entry}]'
     )
     other = running.folder / "other.toml"
-    other.write_text(told)
+    other.write_text(written)
     # Settings that name the set are taken: the doctor opens it.
     done = run_cli("doctor", "--config", str(other), cwd=running.folder)
     assert feature["version"] in done.stdout + done.stderr

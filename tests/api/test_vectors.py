@@ -1,7 +1,10 @@
 """Vectors of frozen sets, served: looked up, ranked by, logged, learned, and switched."""
 
+import tomllib
+
 import httpx
 import numpy as np
+import pytest
 
 from api.doctor.examine import examine
 from api.ranking import Ranker
@@ -15,7 +18,7 @@ from streams.log.base import CATALOGUE
 from streams.log.memory import MemoryLog
 from streams.vector_features import open_vectors
 from streams.vector_files import save_vectors
-from tests.api.running import Running, wait_until
+from tests.api.running import Running, run_cli, wait_until
 from tests.api.test_slates import logged
 
 SETTINGS = """
@@ -77,11 +80,10 @@ def with_version(version):
 
 def test_a_service_serves_logs_and_learns_vectors_and_goes_on_with_others(tmp_path):
     running = Running(tmp_path, with_version("a"))
-    running.launch()
-    assert running.process.wait(120) == 2
-    told = running.errors.read_text()
-    assert "feature 'taste' reads vectors of version 'a'" in told
-    assert "Traceback" not in told
+    refused = run_cli("serve", "--config", str(running.file), cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "feature 'taste' reads vectors of version 'a'" in refused.stderr
+    assert "Traceback" not in refused.stderr
     assert not (running.data_dir / "state.db").exists()  # nothing was learned that way
 
     save(running.data_dir)
@@ -165,3 +167,63 @@ def test_the_doctor_finds_sets(tmp_path):
     (found,) = (each for each in report.findings if each.check == "vectors")
     assert found.status == "ok"
     assert found.found == "taste a: 2 vectors of 3 numbers; style a: 2 vectors of 3 numbers"
+
+
+LEARNING = """
+commit_interval_ms = 50
+
+[policies.tastes]
+spec = "mf-greedy:dimension=3,floor=0.5"
+features = [{ type = "id", name = "user_id" }]
+
+[policies.main]
+spec = "linear-greedy:floor=0.1"
+features = [{ type = "numeric", name = "hour" }]
+
+[recommenders.default]
+policy = "tastes"
+window_seconds = 0.2
+
+[recommenders.second]
+policy = "main"
+window_seconds = 0.2
+"""
+
+
+@pytest.mark.slow
+def test_what_one_policy_learned_of_users_is_a_feature_of_another(tmp_path):
+    running = Running(tmp_path, LEARNING)
+    running.start(seconds=400)
+    try:
+        with httpx.Client(base_url=running.url, timeout=30) as client:
+            for item_id in ITEMS:
+                client.put(f"/v1/items/{item_id}", json={})
+            for number in range(20):
+                ask = {"k": 2, "candidates": ITEMS, "user_id": USERS[number % 2]}
+                assert client.post("/v1/slates", json=ask).status_code == 200
+
+        def learned():
+            counts = model(running)["conservation"]["counts"].get("impression", {})
+            return counts.get("applied", 0) == 20
+
+        wait_until(learned)
+        frozen = run_cli(
+            *("freeze", "tastes", "user_id", "taste", "--config", str(running.file)),
+            cwd=running.folder,
+        )
+        assert frozen.returncode == 0, frozen.stderr
+    finally:
+        assert running.stop() == 0
+    assert "2 vectors of 3 numbers" in frozen.stderr
+    more = LEARNING.replace('name = "hour" }', f'name = "hour" }}, {frozen.stdout.strip()}')
+    running.file.write_text(f'port = 0\ndata_dir = "{running.data_dir}"\n{more}')
+    running.start(seconds=400)
+    try:
+        ask = {"k": 2, "candidates": ITEMS, "user_id": "u1", "recommender": "second"}
+        reply = httpx.post(f"{running.url}/v1/slates", json=ask, timeout=30)
+        assert reply.status_code == 200, reply.text
+        (impression,) = logged(running, reply.json()["request_id"])
+    finally:
+        assert running.stop() == 0
+    version = tomllib.loads(f"it = {frozen.stdout}")["it"]["version"]
+    assert impression.context["taste"].keys() == {f"v:{version}", "0", "1", "2"}

@@ -135,6 +135,16 @@ def test_k_are_found_however_few_may_be_returned():
     assert np.all(found.scores[:, 12] == -np.inf)
 
 
+def test_queries_too_long_for_their_length_are_answered():
+    slab = np.repeat(np.eye(4, dtype=np.float32), 10, axis=0)
+    records = Records(slab=slab, size=4)
+    index = InvertedFile.over(records, lists=4)  # of no spread at all
+    queries = np.array([[1e30, 0, 0, 0], [-1e38, -2e38, -3e38, -3e38]])
+    found = index.search(records, queries, 25, nprobe=1)
+    assert np.all(found.rows >= 0)
+    assert np.array_equal(found.rows[0, :10], np.arange(10))
+
+
 def test_a_new_version_takes_over_row_by_row():
     rng = np.random.default_rng(6)
     records = Records(slab=clustered(rng, 6000, 8), size=8)

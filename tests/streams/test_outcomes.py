@@ -32,9 +32,11 @@ from streams.shard import replay_log
 from streams.snapshots import write_snapshot
 from tests.streams.cases import DEVICE, HOUR, START, click, impression, settings
 from tests.streams.fleet import Fleet, feed
-from tests.streams.test_models import FEATURES, shown
+from tests.streams.test_models import FEATURES, PRICE, TASTE, shown
 
 IN_ORDER = ["river-greedy", "groupwise-greedy"]
+IDS = (HOUR, {"type": "id", "name": "device"}, TASTE, PRICE)
+BY_ID = ["mf-greedy", "fm-softmax:loss=logistic", "bpr-greedy:negatives=shown"]
 OWNER = (OUTCOMES, choose_owner("main", 3))
 
 
@@ -88,8 +90,11 @@ def test_one_owner_learns_all_that_was_joined_anywhere(fleet_of, spec):
         assert source.outcomes == {}
 
 
-def test_a_recovered_owner_goes_on_as_if_it_had_never_stopped(fleet_of):
-    fleet = fleet_of(settings(*FEATURES, window=2.0, spec="river-greedy"))
+@pytest.mark.parametrize(
+    ("spec", "features"), [("river-greedy", FEATURES), *((spec, IDS) for spec in BY_ID)]
+)
+def test_a_recovered_owner_goes_on_as_if_it_had_never_stopped(fleet_of, spec, features):
+    fleet = fleet_of(settings(*features, window=2.0, spec=spec))
     for start in range(0, 60, 12):
         feed(fleet, shown, range(start, start + 12))
         fleet.start(*random.Random(start).sample(fleet.keys, 4))

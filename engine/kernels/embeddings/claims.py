@@ -54,7 +54,7 @@ from engine.kernels.embeddings.sketch import count1, estimate1
 from engine.kernels.random import combine1, mix1
 from engine.kernels.words import leading_zeros1
 
-__all__ = ["claim1", "expired1", "hold1", "reach1", "ready1", "remove1"]
+__all__ = ["SWEPT", "claim1", "expired1", "hold1", "reach1", "ready1", "remove1"]
 
 SWEPT = 2  # records looked at for expiry with every event
 SAMPLED = 8  # of which the least valuable is evicted

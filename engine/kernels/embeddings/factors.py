@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.compile import inline_uncounted, kernel
-from engine.kernels.embeddings.claims import claim1, reach1, ready1
+from engine.kernels.embeddings.claims import SWEPT, claim1, reach1, ready1
 from engine.kernels.embeddings.index import find1, mixed1, prefetch_bucket1
 from engine.kernels.embeddings.layout import (
     BIAS_L2,
     BIAS_RATE,
     DIMENSION,
     EPSILON,
+    HAND,
     HEADER,
     L2,
     OPTIMIZER,
@@ -79,7 +80,7 @@ def predicted1(totals: Doubles, loss: int, s: float) -> float:
     if loss == LOGISTIC:
         wins = max(totals[WEIGHT] * totals[MEAN], 0.0) + 0.5
         losses = max(totals[WEIGHT] * (1.0 - totals[MEAN]), 0.0) + 0.5
-        return sigmoid1(math.log(wins / losses) + s)
+        return float(wins / (wins + losses * math.exp(-s)))
     if totals[EVENTS] == 0.0:
         return 0.0
     value = totals[MEAN] + spread1(totals) * s
@@ -101,8 +102,13 @@ def meet1(totals: Doubles, y: float, w: float) -> None:
 
 @inline_uncounted
 def prefetch_events1(t: Table, keys: Keys, start: int, stop: int) -> None:
-    """Ask for the memory of some events' records: ``keys[start:stop]``, (n, fields)."""
-    flat = t.floats.reshape(t.floats.size)
+    """Ask for the memory of some events' records: ``keys[start:stop]``, (n, fields).
+
+    And for that of the records that `reach1` will look at for expiry.
+    """
+    width = t.floats.shape[1]
+    for k in range(SWEPT * (stop - start)):
+        prefetch1(t.floats, (t.head[HAND] + k) * width)
     for i in range(start, stop):
         for f in range(keys.shape[1]):
             prefetch_bucket1(t.cells, mixed1(t.head, keys[i, f]))
@@ -111,8 +117,8 @@ def prefetch_events1(t: Table, keys: Keys, start: int, stop: int) -> None:
             row = find1(t.head, t.cells, mixed1(t.head, keys[i, f]))
             if row >= 0:
                 prefetch1(t.row_marks, row)
-                for line in range(0, t.floats.shape[1], 16):
-                    prefetch1(flat, row * t.floats.shape[1] + line)
+                for line in range(0, width, 16):
+                    prefetch1(t.floats, row * width + line)
 
 
 @inline_uncounted
@@ -282,8 +288,8 @@ def learn_factors(
     done for lack of room in the index, or n.
     """
     t = Table(
-        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
-        settings,
+        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
+        scratch, settings,
     )  # fmt: skip
     n, fields = len(keys), len(features)
     two = fields == 2

@@ -98,22 +98,22 @@ def place1(bucket: int) -> int:
 
 
 @inline_uncounted
-def prefetch_first1(cells: Keys, mixed: np.uint64) -> None:
+def prefetch_first1(cells: Keys, mixed: np.uint64, buckets: int) -> None:
     """Ask for the memory where a key most likely is."""
-    prefetch1(cells, place1(first1(mixed, buckets1(cells))))
+    prefetch1(cells, place1(first1(mixed, buckets)))
 
 
 @inline_uncounted
-def prefetch_second1(cells: Keys, mixed: np.uint64) -> None:
+def prefetch_second1(cells: Keys, mixed: np.uint64, buckets: int) -> None:
     """Ask for the memory where a key is otherwise."""
-    prefetch1(cells, place1(second1(mixed, buckets1(cells))))
+    prefetch1(cells, place1(second1(mixed, buckets)))
 
 
 @inline_uncounted
 def prefetch_bucket1(cells: Keys, mixed: np.uint64) -> None:
     """Ask for the memory where a key may be."""
-    prefetch_first1(cells, mixed)
-    prefetch_second1(cells, mixed)
+    prefetch_first1(cells, mixed, buckets1(cells))
+    prefetch_second1(cells, mixed, buckets1(cells))
 
 
 @inline_uncounted
@@ -127,18 +127,18 @@ def probe1(cells: Keys, at: int, mixed: np.uint64) -> int:
 
 
 @inline_uncounted
-def probe_first1(cells: Keys, mixed: np.uint64) -> int:
+def probe_first1(cells: Keys, mixed: np.uint64, buckets: int) -> int:
     """Return the record of a key that lies in its first bucket, -1 otherwise."""
-    place = probe1(cells, place1(first1(mixed, buckets1(cells))), mixed)
+    place = probe1(cells, place1(first1(mixed, buckets)), mixed)
     return int(np.int64(cells[place + 4])) if place >= 0 else -1
 
 
 @inline_uncounted
-def probe_second1(head: Ints, cells: Keys, mixed: np.uint64) -> int:
+def probe_second1(head: Ints, cells: Keys, mixed: np.uint64, buckets: int) -> int:
     """Return the record of a key that lies anywhere but in its first bucket, -1 otherwise."""
     if mixed == EMPTY:
         return int(head[ZERO_ROW] - 1)
-    place = probe1(cells, place1(second1(mixed, buckets1(cells))), mixed)
+    place = probe1(cells, place1(second1(mixed, buckets)), mixed)
     if place < 0 and head[STASHED] > 0:
         place = stashed1(cells, mixed)
     return int(np.int64(cells[place + 4])) if place >= 0 else -1

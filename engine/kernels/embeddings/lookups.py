@@ -1,4 +1,4 @@
-"""Many vectors at a time, while a writer may be writing: sixteen misses of the cache overlap."""
+"""Many vectors at a time, while a writer may be writing: misses of the cache overlap."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.kernels.compile import called_uncounted, inline_uncounted, kernel
 from engine.kernels.embeddings.index import (
+    buckets1,
     find1,
     mixed1,
     prefetch_first1,
@@ -41,7 +42,7 @@ from engine.kernels.memory import copy_eight1, fence1, prefetch1
 __all__ = ["BATCH", "BUSY", "OWN", "SHARED", "lookup_keys"]
 
 SHARED, OWN, BUSY = 0, 1, 2
-BATCH = 16
+BATCH = 32
 RETRIES = 64
 HALF = np.uint64(32)
 ONE = np.uint32(1)
@@ -157,20 +158,21 @@ def lookup_keys(
         count = min(BATCH, n - start)
         moves = head[MOVES]
         fence1()
+        buckets = buckets1(cells)  # when it grows meanwhile, who misses looks again
         for b in range(count):
             mixes[b] = mixed1(head, keys[start + b])
-            prefetch_first1(cells, mixes[b])
+            prefetch_first1(cells, mixes[b], buckets)
         for b in range(count):
-            row = probe_first1(cells, mixes[b])
+            row = probe_first1(cells, mixes[b], buckets)
             places[b] = row
             if row >= 0:
                 for line in range(0, told_words, 16):
                     prefetch1(floats, row * width + line)
             else:
-                prefetch_second1(cells, mixes[b])
+                prefetch_second1(cells, mixes[b], buckets)
         for b in range(count):
             if places[b] < 0:
-                row = probe_second1(head, cells, mixes[b])
+                row = probe_second1(head, cells, mixes[b], buckets)
                 places[b] = row
                 if row >= 0:
                     for line in range(0, told_words, 16):

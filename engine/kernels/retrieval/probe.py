@@ -64,7 +64,9 @@ def probe_lists(
         score_block1(centroids, width, 0, width, numbers, 0, len(heads), query, 0, hopes)
         for each in range(len(heads)):
             hope = hopes[each] + norm * spreads[each]
-            hopes[each] = max(hope, LEAST) if sizes[each] > 0 else np.nan
+            if not hope > LEAST:  # NaN marks a list that is not to be scanned
+                hope = LEAST
+            hopes[each] = hope if sizes[each] > 0 else np.nan
         count, done, seen, more = 0, 0, 0, True
         while more:
             picked = pick1(hopes, len(heads), order, likely)
