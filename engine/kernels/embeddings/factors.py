@@ -333,7 +333,7 @@ def learn_factors(
             reach1(t, seconds[i])
             guess = GUESSES + (i - block) * fields
             present = claim_fields1(t, keys, checks, features, i, fields, guess, claimed)
-            if two and present == 2:
+            if two and present == 2 and claimed[0] != claimed[1]:
                 predicted[i] = learn_two1(
                     t, flat, claimed, features, values, totals, loss, target[i], weight[i]
                 )
