@@ -85,7 +85,8 @@ def _fill(panel: Any, chart: Chart, figures: Sequence[Figure]) -> None:
         if all("low" in each.at for each in line):
             spread = ([float(each.at[end]) for each in line] for end in ("low", "high"))
             panel.fill_between(x, *spread, color=color, alpha=0.2, linewidth=0)
-    panel.set(xlabel=chart.x, ylabel=chart.y or ", ".join(names))
+    percent = figures[0].unit == "%"
+    panel.set(xlabel=chart.x, ylabel=chart.y or ("hit rate, %" if percent else ", ".join(names)))
     if chart.ticks:
         panel.set_xscale("log")
         panel.set_xticks(list(chart.ticks), labels=list(chart.ticks.values()), fontsize="small")

@@ -155,10 +155,22 @@ class Id:
 
     It enters as the halves of its key and a check, see `engine.embeddings.keys`; an absent or
     empty text is all zeros. The columns are no numbers to reckon with.
+
+    Parameters
+    ----------
+    salt
+        Ids of features of one salt are the same ids, and have the same vectors: the last items a
+        user looked at, say, one after the other. The feature's own name when it is not given.
     """
 
     name: str
     of: Source = "context"
+    salt: str = ""
+
+    @property
+    def space(self) -> str:
+        """What its ids are ids of."""
+        return self.salt or self.name
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -166,8 +178,8 @@ class Id:
         return (f"{self.name}#high", f"{self.name}#low", f"{self.name}#check")
 
     def meaning(self, column: str) -> object:
-        """What a column's entries mean: an id's key depends on the feature's name alone."""
-        return (column, "id", self.of)
+        """What a column's entries mean: an id's key depends on what it is an id of."""
+        return (column, "id", self.of, self.space)
 
     def encode(self, value: FeatureValue) -> list[float]:
         """Entries of the feature's columns; raises ``SchemaError``."""
@@ -175,7 +187,7 @@ class Id:
             return [0.0] * COLUMNS
         if not isinstance(value, str):
             raise SchemaError(f"feature {self.name!r} is {value!r}; an id must be a string")
-        keys, checks = hash_ids(self.name, [value])
+        keys, checks = hash_ids(self.space, [value])
         high, low = divmod(int(keys[0]), 1 << 32)
         return [float(high), float(low), float(checks[0])]
 

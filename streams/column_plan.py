@@ -150,7 +150,7 @@ def _seeds(sides: Sequence[Side]) -> Keys:
     none = np.zeros(2, dtype=np.uint64)
     return np.array(
         [
-            id_seeds(base.name) if isinstance(base, Id) else none
+            id_seeds(base.space) if isinstance(base, Id) else none
             for side in sides
             for base in side.features
         ],

@@ -18,7 +18,7 @@ def source_of(config: EngineConfig, name: str, feature: str) -> Source:
     """Whose ids a policy's feature, or ``user_id`` or ``item_id``, holds."""
     policy = config.policies.get(name)
     ids = policy.schema.ids if policy else ()
-    declared = {each.name: each.of for each in ids}
+    declared = {each.space: each.of for each in ids}
     return declared.get(feature, "item" if feature == ITEM_SALT else "context")
 
 

@@ -76,6 +76,7 @@ class EmbeddingTable(Lookups):
         head[at.MAX_JUMP] = config.max_jump_seconds
         head[at.SEED] = mix(config.seed ^ SEEDED)
         head[at.FRESH] = head[at.HAND] = features
+        head[at.EXPIRES] = any(feature.ttl_seconds for feature in config.features)
         return Table(
             head=head,
             cells=begin_cells(self.room.reserve("cells-0", (size,), np.uint64), BUCKETS),

@@ -132,8 +132,14 @@ class Factors(Model):
         self._config(self._fields(schema))
 
     def _fields(self, schema: Schema) -> tuple[str, ...]:
-        """Names of the ids of an event, the item's last."""
-        return (*(each.name for each in schema.ids), ITEM_SALT)
+        """What the ids of an event are ids of, the item's last."""
+        return (*(each.space for each in schema.ids), ITEM_SALT)
+
+    def _numbers(self, schema: Schema) -> Ints:
+        """Number of each of an event's ids among the features of the table, ``(fields,)``."""
+        fields = self._fields(schema)
+        known = list(dict.fromkeys(fields))
+        return np.array([known.index(each) for each in fields], dtype=np.int64)
 
     def _config(self, fields: tuple[str, ...]) -> TableConfig:
         vector = VectorConfig(
@@ -212,7 +218,7 @@ class Factors(Model):
     def _context(self, posterior: Posterior, x: Floats, schema: Schema) -> Sums:
         """Vectors and biases of every request's ids, ``(n, …)``."""
         sums = Sums.none(len(x), self.dimension)
-        for number, each in enumerate(schema.ids):
+        for number, each in zip(self._numbers(schema).tolist(), schema.ids, strict=False):
             if each.of == "context":
                 ids = keys_of(x, schema.places(each.name)[0])
                 sums = sums.plus(*_look(posterior.parts["table"], ids, number), 1.0)
@@ -221,12 +227,13 @@ class Factors(Model):
     def item_sums(self, posterior: Posterior, rows: Ints, z: Floats, schema: Schema) -> Sums:
         """Vectors and biases of every item's ids, ``(m, …)``."""
         table, sums = posterior.parts["table"], Sums.none(len(rows), self.dimension)
-        for number, each in enumerate(schema.ids):
+        numbers = self._numbers(schema).tolist()
+        for number, each in zip(numbers, schema.ids, strict=False):
             if each.of == "item":
                 ids = keys_of(z, schema.places(each.name)[0])
                 sums = sums.plus(*_look(table, ids, number), 1.0)
         own = keys_of(posterior.arrays["id"][rows], 0)
-        vectors, _ = _look(table, own, len(schema.ids))
+        vectors, _ = _look(table, own, numbers[-1])
         return sums.plus(vectors, np.ones(len(rows), dtype=np.bool_), 1.0)
 
     def queries(self, posterior: Posterior, x: Floats, schema: Schema) -> NDArray[np.float32]:
@@ -282,7 +289,7 @@ class FactorizationMachine(Factors):
         learn_events(
             cast("Embeddings", state.parts["table"]).table,
             state.shared["totals"],
-            features=np.arange(fields),
+            features=self._numbers(schema),
             values=np.ones(fields),
             keys=keys,
             checks=checks,

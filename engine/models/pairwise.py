@@ -125,7 +125,7 @@ class PairwiseRanking(Factors):
         learn_choices(
             cast("Embeddings", state.parts["table"]).table,
             cast("Ring", state.parts["ring"]),
-            features=np.arange(fields),
+            features=self._numbers(schema),
             values=np.ones(fields),
             keys=keys,
             checks=checks,

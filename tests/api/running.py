@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 COMMAND = [sys.executable, "-P", "-c", "from api.cli import main; main()"]
 SETTINGS = """
 commit_interval_ms = 100

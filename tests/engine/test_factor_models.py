@@ -281,3 +281,60 @@ def test_ids_that_models_cannot_take_are_refused():
     }.items():
         with pytest.raises(ConfigError, match=hint):
             make_policy(spec, schema=Schema(features=(USER, Numeric(name="age"))))
+
+
+@pytest.mark.parametrize("model", ["bpr", "fm"])
+def test_ids_of_one_salt_have_the_same_vectors_wherever_they_stand(model):
+    """What follows an item is learned of the last one, and known of the one before it, too."""
+    rng = np.random.default_rng(3)
+    n = 4000
+    last, item = rng.integers(0, ITEMS, (2, n))
+    follows = np.arange(n) % 2 == 0
+    item[follows] = (last[follows] + 1) % ITEMS
+    shared = [Id(name=f"last{place}", salt="last") for place in (1, 2)]
+
+    def told(features):
+        schema = Schema(features=tuple(features))
+        contexts = [{"last1": f"i{one}"} for one in last]
+        batch = Outcomes(
+            item_ids=[f"i{each}" for each in item],
+            x=schema.encode(contexts),
+            z=schema.encode_items([{}] * n),
+            reward=follows * 1.0,
+            weight=np.ones(n),
+            time_ms=np.arange(n) * 1000,
+        )
+        policy, state = learned(f"{model}-greedy:dimension=8", schema, batch)
+        posterior = policy.derive(state)
+        ids = [f"i{each}" for each in range(ITEMS)]
+        candidates = Candidates.of(posterior, ids, z=np.empty((ITEMS, 0)))
+        x = schema.encode([{"last1": "i3"}, {"last2": "i3"}, {"last2": "none"}])
+        requests = Requests.of(x, ["a", "b", "c"], [candidates] * 3)
+        return policy.believe(posterior, requests).mean.reshape(3, -1), posterior
+
+    found, posterior = told(shared)
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+    if model == "bpr":
+        assert found[0].argmax() == 4
+    assert [each.name for each in posterior.parts["table"].config.features] == ["last", "item_id"]
+    apart, posterior = told([Id(name="last1"), Id(name="last2")])
+    np.testing.assert_array_equal(apart[1], apart[2])  # no id of last2 was met
+    assert len(posterior.parts["table"].config.features) == 3
+
+
+def test_an_id_that_is_the_item_itself_is_learned_once_and_whole():
+    schema = Schema(features=(Id(name="seen", salt="item_id"),))
+    batch = Outcomes(
+        item_ids=["a", "b"] * 200,
+        x=schema.encode([{"seen": "a"}] * 400),
+        z=schema.encode_items([{}] * 400),
+        reward=np.array([1.0, 0.0] * 200),
+        weight=np.ones(400),
+        time_ms=np.arange(400) * 1000,
+    )
+    _, state = learned("mf-greedy:dimension=4", schema, batch)
+    table = state.parts["table"].table
+    assert len(table) == 2
+    assert not np.any(table.table.words[:3, 0] & 1)  # no record is left half written
+    assert np.isfinite(table.table.floats[:3]).all()

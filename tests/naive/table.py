@@ -123,7 +123,7 @@ class NaiveTable:
                 seconds = ahead
                 self.told["clamped"] += 1
             self.watermark = seconds
-        for _ in range(2):
+        for _ in range(2 if any(each.ttl_seconds for each in self.config.features) else 0):
             if self.fresh > self.shared:
                 if self.hand in self.rows and self.expired(self.hand):
                     self.told["expired"] += 1

@@ -21,6 +21,7 @@ from engine.kernels.embeddings.layout import (
     DRAWS,
     EVICTED,
     EXPIRED,
+    EXPIRES,
     FREE,
     FRESH,
     GRACE,
@@ -43,18 +44,17 @@ from engine.kernels.embeddings.layout import (
 )
 from engine.kernels.embeddings.records import (
     begin1,
-    begin_write1,
-    end_write1,
     feature1,
     free1,
     key1,
+    mark_row1,
     take1,
 )
 from engine.kernels.embeddings.sketch import count1, estimate1
 from engine.kernels.random import combine1, mix1
 from engine.kernels.words import leading_zeros1
 
-__all__ = ["SWEPT", "claim1", "expired1", "hold1", "reach1", "ready1", "remove1"]
+__all__ = ["SWEPT", "claim1", "claim_guessed1", "expired1", "hold1", "reach1", "ready1", "remove1"]
 
 SWEPT = 2  # records looked at for expiry with every event
 SAMPLED = 8  # of which the least valuable is evicted
@@ -97,7 +97,7 @@ def reach1(t: Table, seconds: int) -> None:
         head[WATERMARK] = seconds
     head[HELD] = 0
     features = len(t.settings)
-    for _ in range(SWEPT):
+    for _ in range(SWEPT * head[EXPIRES]):
         if head[FRESH] > features:
             hand = max(head[HAND], features)
             if not (t.words[hand, KIND] & FREE) and expired1(t, hand):
@@ -191,8 +191,22 @@ def claim1(t: Table, key: np.uint64, check: int, feature: int) -> int:
     A key not admitted gets the feature's shared record. To be called between `reach1` and the next
     event's, when `ready1` said so.
     """
+    return claim_at1(t, find1(t.head, t.cells, mixed1(t.head, key)), key, check, feature)
+
+
+@inline_uncounted
+def claim_guessed1(t: Table, guess: int, key: np.uint64, check: int, feature: int) -> int:
+    """Writes: t. As `claim1`, of a key that most likely has the record ``guess``; -1 for none."""
+    row = guess
+    if row < 0 or key1(t, row) != key or (t.words[row, KIND] & FREE):
+        row = find1(t.head, t.cells, mixed1(t.head, key))
+    return claim_at1(t, row, key, check, feature)
+
+
+@inline_uncounted
+def claim_at1(t: Table, row: int, key: np.uint64, check: int, feature: int) -> int:
+    """Writes: t. Claims a key whose record is ``row``, -1 when it has none."""
     head = t.head
-    row = find1(head, t.cells, mixed1(head, key))
     if row >= 0 and expired1(t, row):
         head[EXPIRED] += 1
         remove1(t, row)
@@ -201,10 +215,10 @@ def claim1(t: Table, key: np.uint64, check: int, feature: int) -> int:
         row = admit1(t, key, check, feature)
     elif np.int64(t.words[row, CHECK]) != check:
         head[COLLISIONS] += 1
-    begin_write1(t, row)
+    # One word each, and none of the vector: readers need no other version for them.
+    mark_row1(t, row)
     t.words[row, TOUCHED] = np.uint32(head[WATERMARK])
     if t.words[row, COUNT] < MOST:
         t.words[row, COUNT] += np.uint32(1)
-    end_write1(t, row)
     hold1(t, row)
     return row

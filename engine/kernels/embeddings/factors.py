@@ -18,13 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernels.compile import inline_uncounted, kernel
-from engine.kernels.embeddings.claims import SWEPT, claim1, reach1, ready1
-from engine.kernels.embeddings.index import find1, mixed1, prefetch_bucket1
+from engine.kernels.embeddings.claims import SWEPT, claim_guessed1, reach1, ready1
+from engine.kernels.embeddings.index import (
+    buckets1,
+    mixed1,
+    prefetch_first1,
+    prefetch_second1,
+    probe_first1,
+    probe_second1,
+)
 from engine.kernels.embeddings.layout import (
     BIAS_L2,
     BIAS_RATE,
     DIMENSION,
     EPSILON,
+    EXPIRES,
+    GUESSES,
     HAND,
     HEADER,
     L2,
@@ -101,48 +110,68 @@ def meet1(totals: Doubles, y: float, w: float) -> None:
 
 
 @inline_uncounted
-def prefetch_events1(t: Table, keys: Keys, start: int, stop: int) -> None:
-    """Ask for the memory of some events' records: ``keys[start:stop]``, (n, fields).
+def prefetch_events1(t: Table, flat: Floats, keys: Keys, start: int, stop: int) -> None:
+    """Writes: t.scratch. Asks for the memory of some events' records: ``keys[start:stop]``.
 
-    And for that of the records that `reach1` will look at for expiry.
+    Where they were found is told from `GUESSES` on, field by field; -1 where none was. Asks for
+    the records, too, that `reach1` will look at for expiry.
     """
-    width = t.floats.shape[1]
-    for k in range(SWEPT * (stop - start)):
-        prefetch1(t.floats, (t.head[HAND] + k) * width)
+    width, fields, buckets = t.floats.shape[1], keys.shape[1], buckets1(t.cells)
+    for k in range(SWEPT * (stop - start) * t.head[EXPIRES]):
+        prefetch1(flat, (t.head[HAND] + k) * width)
     for i in range(start, stop):
-        for f in range(keys.shape[1]):
-            prefetch_bucket1(t.cells, mixed1(t.head, keys[i, f]))
+        for f in range(fields):
+            prefetch_first1(t.cells, mixed1(t.head, keys[i, f]), buckets)
     for i in range(start, stop):
-        for f in range(keys.shape[1]):
-            row = find1(t.head, t.cells, mixed1(t.head, keys[i, f]))
-            if row >= 0:
-                prefetch1(t.row_marks, row)
-                for line in range(0, width, 16):
-                    prefetch1(t.floats, row * width + line)
+        for f in range(fields):
+            mixed = mixed1(t.head, keys[i, f])
+            row = probe_first1(t.cells, mixed, buckets)
+            t.scratch[GUESSES + (i - start) * fields + f] = row
+            if row < 0:
+                prefetch_second1(t.cells, mixed, buckets)
+            else:
+                prefetch_row1(t, flat, row)
+    for i in range(start, stop):
+        for f in range(fields):
+            at = GUESSES + (i - start) * fields + f
+            if t.scratch[at] < 0:
+                row = probe_second1(t.head, t.cells, mixed1(t.head, keys[i, f]), buckets)
+                t.scratch[at] = row
+                if row >= 0:
+                    prefetch_row1(t, flat, row)
+
+
+@inline_uncounted
+def prefetch_row1(t: Table, flat: Floats, row: int) -> None:
+    """Ask for the memory of a record, and of its mark."""
+    prefetch1(t.row_marks, row)
+    for line in range(0, t.floats.shape[1], 16):
+        prefetch1(flat, row * t.floats.shape[1] + line)
 
 
 @inline_uncounted
 def claim_fields1(
-    t: Table, keys: Keys, checks: Words, features: Ints, i: int, fields: int, rows: Ints
+    t: Table, keys: Keys, checks: Words, features: Ints, i: int, fields: int, guess: int, rows: Ints
 ) -> int:
     """Writes: t, rows. Claims the first fields of event i; key 0 is no id and has record -1.
 
-    Returns how many there are.
+    Their guessed records are told in ``t.scratch`` from ``guess`` on. Returns how many ids there
+    are.
     """
     present = 0
     for f in range(fields):
         rows[f] = -1
         if keys[i, f] != np.uint64(0):
-            rows[f] = claim1(t, keys[i, f], int(checks[i, f]), features[f])
+            told = int(t.scratch[guess + f])
+            rows[f] = claim_guessed1(t, told, keys[i, f], int(checks[i, f]), features[f])
             present += 1
     return present
 
 
 @inline_uncounted
-def score1(t: Table, rows: Ints, values: Doubles, sums: Floats) -> float:
+def score1(t: Table, flat: Floats, rows: Ints, values: Doubles, sums: Floats) -> float:
     """Writes: sums ``(d,)``, Σ x_f v_f. Score of an event whose fields have these records."""
     d, width = int(t.settings[0, DIMENSION]) - 1, t.floats.shape[1]
-    flat = t.floats.reshape(t.floats.size)
     for j in range(d):
         sums[j] = np.float32(0.0)
     biases, own = 0.0, 0.0
@@ -160,11 +189,11 @@ def score1(t: Table, rows: Ints, values: Doubles, sums: Floats) -> float:
 
 @inline_uncounted
 def step_fields1(
-    t: Table, rows: Ints, features: Ints, values: Doubles, sums: Floats, g: float, gradient: Floats
-) -> None:
+    t: Table, flat: Floats, rows: Ints, features: Ints, values: Doubles, sums: Floats, g: float,
+    gradient: Floats,
+) -> None:  # fmt: skip
     """Writes: t, gradient. Moves every field's vector: g is the loss's derivative by the score."""
     d, width = int(t.settings[0, DIMENSION]) - 1, t.floats.shape[1]
-    flat = t.floats.reshape(t.floats.size)
     for f in range(len(rows)):
         if rows[f] >= 0:
             x, gx = np.float32(values[f]), np.float32(g * values[f])
@@ -206,11 +235,11 @@ def vector_rate1(
 
 @inline_uncounted
 def learn_two1(
-    t: Table, rows: Ints, features: Ints, values: Doubles, totals: Doubles, loss: int, y: float,
-    w: float,
+    t: Table, flat: Floats, rows: Ints, features: Ints, values: Doubles, totals: Doubles, loss: int,
+    y: float, w: float,
 ) -> float:  # fmt: skip
     """Writes: t, totals. Learns an event of two fields by row-wise Adagrad; what was predicted."""
-    flat, width = t.floats.reshape(t.floats.size), t.floats.shape[1]
+    width = t.floats.shape[1]
     d = int(t.settings[0, DIMENSION]) - 1
     a = np.uint64(rows[0] * width + HEADER + 1)
     b = np.uint64(rows[1] * width + HEADER + 1)
@@ -291,25 +320,26 @@ def learn_factors(
         head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
         scratch, settings,
     )  # fmt: skip
-    n, fields = len(keys), len(features)
+    n, fields, flat = len(keys), len(features), floats.reshape(floats.size)
     two = fields == 2
     for f in range(fields):
         two &= np.int64(settings[features[f], OPTIMIZER]) == ROWWISE
     for block in range(start, n, BATCH):
         stop = min(block + BATCH, n)
-        prefetch_events1(t, keys, block, stop)
+        prefetch_events1(t, flat, keys, block, stop)
         for i in range(block, stop):
             if not ready1(t, fields):
                 return i
             reach1(t, seconds[i])
-            present = claim_fields1(t, keys, checks, features, i, fields, claimed)
-            if two and present == 2:
+            guess = GUESSES + (i - block) * fields
+            present = claim_fields1(t, keys, checks, features, i, fields, guess, claimed)
+            if two and present == 2 and claimed[0] != claimed[1]:
                 predicted[i] = learn_two1(
-                    t, claimed, features, values, totals, loss, target[i], weight[i]
+                    t, flat, claimed, features, values, totals, loss, target[i], weight[i]
                 )
             else:
-                s = score1(t, claimed, values, work[0])
+                s = score1(t, flat, claimed, values, work[0])
                 predicted[i] = predicted1(totals, loss, s)
                 g = slope1(totals, loss, predicted[i], target[i], weight[i])
-                step_fields1(t, claimed, features, values, work[0], g, work[1])
+                step_fields1(t, flat, claimed, features, values, work[0], g, work[1])
     return n

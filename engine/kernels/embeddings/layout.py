@@ -59,6 +59,7 @@ MAX_LIVE = 35
 GRACE = 36  # freed records that wait before one is used again
 TABLE_SEED = 37  # of initial values, samples and the sketch
 LEFT = 38  # 1 once these arrays are no longer the table's
+EXPIRES = 41  # 1 when ids of some feature expire
 MAX_JUMP = 39  # s, how far one event may move the watermark
 NUMBER = 40  # how often the index was mixed anew
 HEAD = 64
@@ -78,6 +79,7 @@ ACCUMULATOR, BIAS_ACCUMULATOR = 13, 14  # Adagrad's sums of squares begin here
 SETTINGS = 16
 
 MAX_HELD = 64
+GUESSES = 1024  # from here on `Table.scratch` is for records that keys are guessed to have
 STASH = 32  # buckets of the index's stash
 
 

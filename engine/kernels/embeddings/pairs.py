@@ -17,6 +17,7 @@ from engine.kernels.embeddings.factors import claim_fields1, prefetch_events1, s
 from engine.kernels.embeddings.index import find1, mixed1, prefetch_bucket1
 from engine.kernels.embeddings.layout import (
     DIMENSION,
+    GUESSES,
     HEADER,
     TABLE,
     TABLE_SEED,
@@ -102,8 +103,8 @@ def negative1(t: Table, key: np.uint64, feature: int) -> int:
 
 @inline_uncounted
 def pair1(
-    t: Table, rows: Ints, features: Ints, values: Doubles, other: int, w: float, biased: bool,
-    work: Floats,
+    t: Table, flat: Floats, rows: Ints, features: Ints, values: Doubles, other: int, w: float,
+    biased: bool, work: Floats,
 ) -> float:  # fmt: skip
     """Writes: t, work. One pair: the event's item, its records' last, above another's.
 
@@ -112,7 +113,6 @@ def pair1(
     """
     width, last = t.floats.shape[1], len(rows) - 1
     d = int(t.settings[0, DIMENSION]) - 1
-    flat = t.floats.reshape(t.floats.size)
     sums, difference, gradient = work[0], work[1], work[2]
     a = np.uint64(rows[last] * width + HEADER + 1)
     b = np.uint64(other * width + HEADER + 1)
@@ -204,9 +204,10 @@ def learn_pairs(
     )  # fmt: skip
     n, fields, last = len(keys), len(features), len(features) - 1
     d, width = int(settings[0, DIMENSION]) - 1, floats.shape[1]
+    flat = floats.reshape(floats.size)
     for block in range(start, n, BATCH):
         stop = min(block + BATCH, n)
-        prefetch_events1(t, keys, block, stop)
+        prefetch_events1(t, flat, keys, block, stop)
         for i in range(block, stop):
             won[i] = np.nan
             if chosen_at[i] == 0:
@@ -223,7 +224,8 @@ def learn_pairs(
                     chosen[k] = items[others[k]]
                 prefetch_bucket1(cells, mixed1(head, chosen[k]))
             reach1(t, seconds[i])
-            claim_fields1(t, keys, checks, features, i, fields, claimed)
+            guess = GUESSES + (i - block) * fields
+            claim_fields1(t, keys, checks, features, i, fields, guess, claimed)
             for k in range(found):
                 prefetch_record1(t, chosen[k])
             for k in range(found):
@@ -232,7 +234,6 @@ def learn_pairs(
                 else:
                     check = int(checks[others[k], last])
                     others[k] = claim1(t, chosen[k], check, features[last])
-            flat = t.floats.reshape(t.floats.size)
             for j in range(d):
                 work[0, j] = np.float32(0.0)
             for f in range(last):
@@ -243,7 +244,9 @@ def learn_pairs(
             total, pairs = 0.0, 0
             for k in range(found):
                 if others[k] != claimed[last]:
-                    total += pair1(t, claimed, features, values, others[k], weight[i], biased, work)
+                    total += pair1(
+                        t, flat, claimed, features, values, others[k], weight[i], biased, work
+                    )
                     pairs += 1
             if pairs:
                 won[i] = total / pairs
