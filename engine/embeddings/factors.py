@@ -69,7 +69,7 @@ def learn_events(
     seconds = np.ascontiguousarray(seconds)
     table.run(
         lambda start: learn_factors(
-            *table.table, start, keys, checks, features, values, target, weight, seconds,
+            table.table, start, keys, checks, features, values, target, weight, seconds,
             LOSSES[loss], totals, claimed, work, predicted,
         ),
         n,

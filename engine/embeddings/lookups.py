@@ -118,7 +118,7 @@ class Lookups(ABC):
         found = np.full(len(keys), BUSY, dtype=np.uint8)
         places, mixes = np.empty(BATCH, dtype=np.int64), np.empty(BATCH, dtype=np.uint64)
         late = None
-        while lookup_keys(*self.arrays(), keys, features, out, found, places, mixes):
+        while lookup_keys(self.arrays(), keys, features, out, found, places, mixes):
             if self.patience is None:
                 continue
             late = late or time.monotonic() + self.patience

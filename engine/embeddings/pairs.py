@@ -57,7 +57,7 @@ def learn_choices(
     work, won = np.zeros((3, table.width), dtype=np.float32), np.empty(n)
     table.run(
         lambda start: learn_pairs(
-            *table.table, start, keys, checks, features, values, flags, weight, seconds, slates,
+            table.table, start, keys, checks, features, values, flags, weight, seconds, slates,
             items, ring.head, pairs, shown, own, drawn, others, claimed, work, won,
         ),
         n,

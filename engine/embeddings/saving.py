@@ -148,9 +148,9 @@ def put_columns(table: EmbeddingTable, told: Numbered, columns: Columns) -> None
     if told.whole:
         table.clear()
     places, records = columns["places"], columns["records"]
-    withdraw_keys(*table.table, places, records)
-    table.run(lambda start: put_records(*table.table, start, places, records), len(places))
-    put_lines(*table.table, columns["lines"], columns["sketch"])
+    withdraw_keys(table.table, places, records)
+    table.run(lambda start: put_records(table.table, start, places, records), len(places))
+    put_lines(table.table, columns["lines"], columns["sketch"])
     table.table.head[:SAVED] = columns["head"]
     table.follow(told.number)
 

@@ -59,7 +59,7 @@ class EmbeddingTable(Lookups):
 
     def _begun(self) -> Table:
         t = self._empty()
-        begin_rows(*t, len(self.config.features))
+        begin_rows(t, len(self.config.features))
         _unlist(t)  # whoever has the settings has these
         return t
 
@@ -196,7 +196,7 @@ class EmbeddingTable(Lookups):
             )
         claimed = np.empty(len(keys), dtype=np.int64)
         given = (keys, checks, features, np.ascontiguousarray(seconds), gradients, stepping)
-        self.run(lambda start: update_keys(*self.table, start, *given, claimed), len(keys))
+        self.run(lambda start: update_keys(self.table, start, *given, claimed), len(keys))
         return claimed
 
     def run(self, kernel: Callable[[int], int], n: int) -> None:
@@ -211,7 +211,7 @@ class EmbeddingTable(Lookups):
 
     def erase(self, keys: Keys) -> int:
         """Remove keys; returns how many were there. Writes: this table."""
-        return int(erase_keys(*self.table, np.ascontiguousarray(keys, dtype=np.uint64)))
+        return int(erase_keys(self.table, np.ascontiguousarray(keys, dtype=np.uint64)))
 
     def _mix_anew(self) -> None:
         """Move to an index with another seed: that of now is a bad one for the keys there are.

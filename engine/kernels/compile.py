@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import sigutils
 
 __all__ = ["called_uncounted", "inline", "inline_scoring", "inline_uncounted", "kernel"]
 
@@ -21,12 +22,14 @@ SCORING = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def kernel(
-    signature: str, *, scoring: bool = False, counted: bool = True
+    signature: str, *, first: Any = None, scoring: bool = False, counted: bool = True
 ) -> Callable[[Function], Function]:
     """Compile a batch kernel for ``signature`` when it is first called.
 
     Parameters
     ----------
+    first
+        Type of an argument before those of the signature: many arrays that belong together.
     scoring
         Let the compiler reorder sums. Never for a kernel that writes learned state: the bits of
         state depend on the log alone.
@@ -37,6 +40,10 @@ def kernel(
         options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy", "_nrt": counted}
         compiled: Any = numba.njit(cache=True, nogil=True, **options)(function)
         compiled.ahead = signature
+        if first is not None:
+            normalize: Any = sigutils.normalize_signature
+            arguments, result = normalize(signature)
+            compiled.ahead = result(first, *arguments)
         return cast("Function", compiled)
 
     return decorate

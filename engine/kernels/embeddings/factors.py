@@ -40,7 +40,6 @@ from engine.kernels.embeddings.layout import (
     OPTIMIZER,
     RATE,
     TABLE,
-    Bytes,
     Floats,
     Ints,
     Keys,
@@ -275,24 +274,13 @@ def slope1(totals: Doubles, loss: int, predicted: float, y: float, w: float) -> 
 
 
 @kernel(
-    f"i8({TABLE}, i8, u8[:,::1], u4[:,::1], i8[::1], f8[::1], f8[::1], f8[::1], i8[::1], i8,"
+    "i8(i8, u8[:,::1], u4[:,::1], i8[::1], f8[::1], f8[::1], f8[::1], i8[::1], i8,"
     " f8[::1], i8[::1], f4[:,::1], f8[::1])",
+    first=TABLE,
     counted=False,
 )
 def learn_factors(
-    head: Ints,
-    cells: Keys,
-    before: Keys,
-    words: Words,
-    floats: Floats,
-    sketch: Keys,
-    row_marks: Bytes,
-    rows: Ints,
-    line_marks: Bytes,
-    lines: Ints,
-    held: Ints,
-    scratch: Ints,
-    settings: Settings,
+    t: Table,
     start: int,
     keys: Keys,
     checks: Words,
@@ -316,14 +304,10 @@ def learn_factors(
     length, biases included, the same for all. Begins at ``start``; returns the first event not
     done for lack of room in the index, or n.
     """
-    t = Table(
-        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
-        scratch, settings,
-    )  # fmt: skip
-    n, fields, flat = len(keys), len(features), floats.reshape(floats.size)
+    n, fields, flat = len(keys), len(features), t.floats.reshape(t.floats.size)
     two = fields == 2
     for f in range(fields):
-        two &= np.int64(settings[features[f], OPTIMIZER]) == ROWWISE
+        two &= np.int64(t.settings[features[f], OPTIMIZER]) == ROWWISE
     for block in range(start, n, BATCH):
         stop = min(block + BATCH, n)
         prefetch_events1(t, flat, keys, block, stop)

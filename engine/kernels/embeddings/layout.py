@@ -8,9 +8,10 @@ feature that are not admitted read and teach; they have no key in the index.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 __all__ = ["TABLE", "Table"]
@@ -128,8 +129,23 @@ class Table(NamedTuple):
     settings: Settings
 
 
-TABLE = (
-    "i8[::1], u8[::1], u8[::1], u4[:,::1], f4[:,::1], u8[::1], u1[::1], i8[::1], u1[::1], i8[::1],"
-    " i8[::1], i8[::1], f8[:,::1]"
+_tuple_of: Any = types.NamedTuple  # it has no annotations
+TABLE = _tuple_of(
+    [
+        types.int64[::1],
+        types.uint64[::1],
+        types.uint64[::1],
+        types.uint32[:, ::1],
+        types.float32[:, ::1],
+        types.uint64[::1],
+        types.uint8[::1],
+        types.int64[::1],
+        types.uint8[::1],
+        types.int64[::1],
+        types.int64[::1],
+        types.int64[::1],
+        types.float64[:, ::1],
+    ],
+    Table,
 )
-"""Types of a `Table`'s arrays, as a kernel's signature begins that takes them."""
+"""Type of a `Table`, of which kernels take one before all else."""

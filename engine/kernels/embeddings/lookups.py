@@ -33,9 +33,7 @@ from engine.kernels.embeddings.layout import (
     Floats,
     Ints,
     Keys,
-    Settings,
     Table,
-    Words,
 )
 from engine.kernels.memory import copy_eight1, fence1, prefetch1
 
@@ -117,23 +115,12 @@ def read1(t: Table, key: np.uint64, feature: int, out: Floats, i: int) -> int:
 
 
 @kernel(
-    f"i8({TABLE}, u8[::1], i8[::1], f4[:,::1], u1[::1], i8[::1], u8[::1])",
+    "i8(u8[::1], i8[::1], f4[:,::1], u1[::1], i8[::1], u8[::1])",
+    first=TABLE,
     counted=False,
 )
 def lookup_keys(
-    head: Ints,
-    cells: Keys,
-    before: Keys,
-    words: Words,
-    floats: Floats,
-    sketch: Keys,
-    row_marks: Bytes,
-    rows: Ints,
-    line_marks: Bytes,
-    lines: Ints,
-    held: Ints,
-    scratch: Ints,
-    settings: Settings,
+    t: Table,
     keys: Keys,
     features: Ints,
     out: Floats,
@@ -148,35 +135,31 @@ def lookup_keys(
     written all the time; ask again. ``places`` and ``mixes`` ``(BATCH,)`` are the caller's, to work
     in. Returns how many are busy.
     """
-    t = Table(
-        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
-        scratch, settings,
-    )  # fmt: skip
     n, busy = len(keys), 0
-    width, told_words = floats.shape[1], HEADER + out.shape[1]
+    width, told_words = t.floats.shape[1], HEADER + out.shape[1]
     for start in range(0, n, BATCH):
         count = min(BATCH, n - start)
-        moves = head[MOVES]
+        moves = t.head[MOVES]
         fence1()
-        buckets = buckets1(cells)  # when it grows meanwhile, who misses looks again
+        buckets = buckets1(t.cells)  # when it grows meanwhile, who misses looks again
         for b in range(count):
-            mixes[b] = mixed1(head, keys[start + b])
-            prefetch_first1(cells, mixes[b], buckets)
+            mixes[b] = mixed1(t.head, keys[start + b])
+            prefetch_first1(t.cells, mixes[b], buckets)
         for b in range(count):
-            row = probe_first1(cells, mixes[b], buckets)
+            row = probe_first1(t.cells, mixes[b], buckets)
             places[b] = row
             if row >= 0:
                 for line in range(0, told_words, 16):
-                    prefetch1(floats, row * width + line)
+                    prefetch1(t.floats, row * width + line)
             else:
-                prefetch_second1(cells, mixes[b], buckets)
+                prefetch_second1(t.cells, mixes[b], buckets)
         for b in range(count):
             if places[b] < 0:
-                row = probe_second1(head, cells, mixes[b], buckets)
+                row = probe_second1(t.head, t.cells, mixes[b], buckets)
                 places[b] = row
                 if row >= 0:
                     for line in range(0, told_words, 16):
-                        prefetch1(floats, row * width + line)
+                        prefetch1(t.floats, row * width + line)
         fence1()
         for b in range(count):
             i = start + b
@@ -185,7 +168,7 @@ def lookup_keys(
             told = BUSY
             if places[b] >= 0:
                 told = copy_record1(t, places[b], keys[i], False, out, i)
-            elif head[MOVES] == moves and not head[LEFT]:
+            elif t.head[MOVES] == moves and not t.head[LEFT]:
                 told = SHARED
             if told == SHARED:
                 told = share1(t, features[i], out, i)

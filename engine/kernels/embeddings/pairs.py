@@ -25,7 +25,6 @@ from engine.kernels.embeddings.layout import (
     Floats,
     Ints,
     Keys,
-    Settings,
     Table,
     Words,
 )
@@ -147,24 +146,13 @@ def pair1(
 
 
 @kernel(
-    f"i8({TABLE}, i8, u8[:,::1], u4[:,::1], i8[::1], f8[::1], u1[::1], f8[::1], i8[::1], i8[::1],"
+    "i8(i8, u8[:,::1], u4[:,::1], i8[::1], f8[::1], u1[::1], f8[::1], i8[::1], i8[::1],"
     " u8[::1], i8[::1], i8, b1, u8[::1], u8[::1], i8[::1], i8[::1], f4[:,::1], f8[::1])",
+    first=TABLE,
     counted=False,
 )
 def learn_pairs(
-    head: Ints,
-    cells: Keys,
-    old: Keys,
-    words: Words,
-    floats: Floats,
-    sketch: Keys,
-    row_marks: Bytes,
-    rows: Ints,
-    line_marks: Bytes,
-    lines: Ints,
-    held: Ints,
-    scratch: Ints,
-    settings: Settings,
+    t: Table,
     start: int,
     keys: Keys,
     checks: Words,
@@ -198,13 +186,9 @@ def learn_pairs(
     the others before, NaN where nothing was learned. Begins at ``start``; returns the first event
     not done for lack of room in the index, or n.
     """
-    t = Table(
-        head, cells, old, words, floats, sketch, row_marks, rows, line_marks, lines, held, scratch,
-        settings,
-    )  # fmt: skip
     n, fields, last = len(keys), len(features), len(features) - 1
-    d, width = int(settings[0, DIMENSION]) - 1, floats.shape[1]
-    flat = floats.reshape(floats.size)
+    d, width = int(t.settings[0, DIMENSION]) - 1, t.floats.shape[1]
+    flat = t.floats.reshape(t.floats.size)
     for block in range(start, n, BATCH):
         stop = min(block + BATCH, n)
         prefetch_events1(t, flat, keys, block, stop)
@@ -222,7 +206,7 @@ def learn_pairs(
                 if not len(ring):
                     others[k] = np.int64(chosen[k])
                     chosen[k] = items[others[k]]
-                prefetch_bucket1(cells, mixed1(head, chosen[k]))
+                prefetch_bucket1(t.cells, mixed1(t.head, chosen[k]))
             reach1(t, seconds[i])
             guess = GUESSES + (i - block) * fields
             claim_fields1(t, keys, checks, features, i, fields, guess, claimed)

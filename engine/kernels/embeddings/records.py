@@ -33,13 +33,7 @@ from engine.kernels.embeddings.layout import (
     TABLE_SEED,
     TOUCHED,
     VERSION,
-    Bytes,
-    Floats,
-    Ints,
-    Keys,
-    Settings,
     Table,
-    Words,
 )
 from engine.kernels.embeddings.optimizers import prepare1
 from engine.kernels.memory import fence1
@@ -161,27 +155,11 @@ def take1(t: Table, grace: int, capacity: int) -> int:
     return -1
 
 
-@kernel(f"void({TABLE}, i8)", counted=False)
+@kernel("void(i8)", first=TABLE, counted=False)
 def begin_rows(
-    head: Ints,
-    cells: Keys,
-    before: Keys,
-    words: Words,
-    floats: Floats,
-    sketch: Keys,
-    row_marks: Bytes,
-    rows: Ints,
-    line_marks: Bytes,
-    lines: Ints,
-    held: Ints,
-    scratch: Ints,
-    settings: Settings,
+    t: Table,
     n: int,
 ) -> None:
     """Writes: the table. Begins the first n records: those that features share."""
-    t = Table(
-        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
-        scratch, settings,
-    )  # fmt: skip
     for row in range(n):
         begin1(t, row, mix1(np.uint64(row)), 0, row, 0)

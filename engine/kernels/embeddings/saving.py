@@ -15,11 +15,8 @@ from engine.kernels.embeddings.layout import (
     KIND,
     TABLE,
     VERSION,
-    Bytes,
-    Floats,
     Ints,
     Keys,
-    Settings,
     Table,
     Words,
 )
@@ -32,21 +29,9 @@ ONE = np.uint32(1)
 HALF = np.uint64(32)
 
 
-@kernel(f"void({TABLE}, i8[::1], u4[:,::1])", counted=False)
+@kernel("void(i8[::1], u4[:,::1])", first=TABLE, counted=False)
 def withdraw_keys(
-    head: Ints,
-    cells: Keys,
-    before: Keys,
-    words: Words,
-    floats: Floats,
-    sketch: Keys,
-    row_marks: Bytes,
-    rows: Ints,
-    line_marks: Bytes,
-    lines: Ints,
-    held: Ints,
-    scratch: Ints,
-    settings: Settings,
+    t: Table,
     places: Ints,
     records: Words,
 ) -> None:
@@ -54,37 +39,21 @@ def withdraw_keys(
 
     ``records`` ``(n, words)`` are to be written at ``places`` ``(n,)`` next.
     """
-    t = Table(
-        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
-        scratch, settings,
-    )  # fmt: skip
     for i in range(len(places)):
         row = places[i]
-        if row < len(settings) or (words[row, KIND] & FREE):
+        if row < len(t.settings) or (t.words[row, KIND] & FREE):
             continue
         same = not (records[i, KIND] & FREE)
-        same &= words[row, KEY_LOW] == records[i, KEY_LOW]
-        same &= words[row, KEY_HIGH] == records[i, KEY_HIGH]
-        mixed = mixed1(head, key1(t, row))
-        if not same and find1(head, cells, mixed) == row:
-            erase1(head, cells, mixed)
+        same &= t.words[row, KEY_LOW] == records[i, KEY_LOW]
+        same &= t.words[row, KEY_HIGH] == records[i, KEY_HIGH]
+        mixed = mixed1(t.head, key1(t, row))
+        if not same and find1(t.head, t.cells, mixed) == row:
+            erase1(t.head, t.cells, mixed)
 
 
-@kernel(f"i8({TABLE}, i8, i8[::1], u4[:,::1])", counted=False)
+@kernel("i8(i8, i8[::1], u4[:,::1])", first=TABLE, counted=False)
 def put_records(
-    head: Ints,
-    cells: Keys,
-    before: Keys,
-    words: Words,
-    floats: Floats,
-    sketch: Keys,
-    row_marks: Bytes,
-    rows: Ints,
-    line_marks: Bytes,
-    lines: Ints,
-    held: Ints,
-    scratch: Ints,
-    settings: Settings,
+    t: Table,
     start: int,
     places: Ints,
     records: Words,
@@ -94,56 +63,36 @@ def put_records(
     Their keys enter the index. The versions become those told. Begins at ``start``; returns the
     first not done for lack of room in the index, or n.
     """
-    t = Table(
-        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
-        scratch, settings,
-    )  # fmt: skip
     for i in range(start, len(places)):
         if not ready1(t, 1):
             return i
         row = places[i]
-        if len(before):
+        if len(t.before):
             keep_row1(t, row)
         # Odd, and neither the version readers saw nor the one to come.
-        words[row, VERSION] = np.uint32(max(words[row, VERSION], records[i, VERSION]) | ONE)
+        t.words[row, VERSION] = np.uint32(max(t.words[row, VERSION], records[i, VERSION]) | ONE)
         fence1()
         for j in range(1, records.shape[1]):
-            words[row, j] = records[i, j]
+            t.words[row, j] = records[i, j]
         fence1()
-        words[row, VERSION] = records[i, VERSION]
-        if row >= len(settings) and not (records[i, KIND] & FREE):
+        t.words[row, VERSION] = records[i, VERSION]
+        if row >= len(t.settings) and not (records[i, KIND] & FREE):
             key = np.uint64(records[i, KEY_LOW]) | (np.uint64(records[i, KEY_HIGH]) << HALF)
-            mixed = mixed1(head, key)
-            if find1(head, cells, mixed) < 0:
-                insert1(head, cells, scratch, mixed, row)
+            mixed = mixed1(t.head, key)
+            if find1(t.head, t.cells, mixed) < 0:
+                insert1(t.head, t.cells, t.scratch, mixed, row)
     return len(places)
 
 
-@kernel(f"void({TABLE}, i8[::1], u8[:,::1])", counted=False)
+@kernel("void(i8[::1], u8[:,::1])", first=TABLE, counted=False)
 def put_lines(
-    head: Ints,
-    cells: Keys,
-    before: Keys,
-    words: Words,
-    floats: Floats,
-    sketch: Keys,
-    row_marks: Bytes,
-    rows: Ints,
-    line_marks: Bytes,
-    lines: Ints,
-    held: Ints,
-    scratch: Ints,
-    settings: Settings,
+    t: Table,
     places: Ints,
     values: Keys,
 ) -> None:
     """Writes: sketch, before. Writes ``values`` ``(n, 8)`` at lines ``places`` ``(n,)``."""
-    t = Table(
-        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
-        scratch, settings,
-    )  # fmt: skip
     for i in range(len(places)):
-        if len(before):
+        if len(t.before):
             keep_line1(t, places[i])
         for j in range(8):
-            sketch[(places[i] << 3) + j] = values[i, j]
+            t.sketch[(places[i] << 3) + j] = values[i, j]

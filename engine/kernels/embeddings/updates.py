@@ -10,11 +10,9 @@ from engine.kernels.embeddings.index import find1, mixed1, prefetch_bucket1
 from engine.kernels.embeddings.layout import (
     ERASED,
     TABLE,
-    Bytes,
     Floats,
     Ints,
     Keys,
-    Settings,
     Table,
     Words,
 )
@@ -38,22 +36,10 @@ def prefetch_record1(t: Table, key: np.uint64) -> None:
 
 
 @kernel(
-    f"i8({TABLE}, i8, u8[::1], u4[::1], i8[::1], i8[::1], f4[:,::1], b1, i8[::1])", counted=False
+    "i8(i8, u8[::1], u4[::1], i8[::1], i8[::1], f4[:,::1], b1, i8[::1])", first=TABLE, counted=False
 )
 def update_keys(
-    head: Ints,
-    cells: Keys,
-    before: Keys,
-    words: Words,
-    floats: Floats,
-    sketch: Keys,
-    row_marks: Bytes,
-    rows: Ints,
-    line_marks: Bytes,
-    lines: Ints,
-    held: Ints,
-    scratch: Ints,
-    settings: Settings,
+    t: Table,
     start: int,
     keys: Keys,
     checks: Words,
@@ -69,15 +55,11 @@ def update_keys(
     when ``stepping``; its record is told in ``claimed[i]``. Begins at ``start``; returns the first
     not done for lack of room in the index, or ``len(keys)``.
     """
-    t = Table(
-        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
-        scratch, settings,
-    )  # fmt: skip
     n = len(keys)
     for block in range(start, n, BATCH):
         stop = min(block + BATCH, n)
         for i in range(block, stop):
-            prefetch_bucket1(cells, mixed1(head, keys[i]))
+            prefetch_bucket1(t.cells, mixed1(t.head, keys[i]))
         for i in range(block, stop):
             prefetch_record1(t, keys[i])
         for i in range(block, stop):
@@ -93,33 +75,17 @@ def update_keys(
     return n
 
 
-@kernel(f"i8({TABLE}, u8[::1])", counted=False)
+@kernel("i8(u8[::1])", first=TABLE, counted=False)
 def erase_keys(
-    head: Ints,
-    cells: Keys,
-    before: Keys,
-    words: Words,
-    floats: Floats,
-    sketch: Keys,
-    row_marks: Bytes,
-    rows: Ints,
-    line_marks: Bytes,
-    lines: Ints,
-    held: Ints,
-    scratch: Ints,
-    settings: Settings,
+    t: Table,
     keys: Keys,
 ) -> int:
     """Writes: the table. Removes the keys that are there; returns how many were."""
-    t = Table(
-        head, cells, before, words, floats, sketch, row_marks, rows, line_marks, lines, held,
-        scratch, settings,
-    )  # fmt: skip
     removed = 0
     for key in keys:
-        row = find1(head, cells, mixed1(head, key))
+        row = find1(t.head, t.cells, mixed1(t.head, key))
         if row >= 0:
             remove1(t, row)
-            head[ERASED] += 1
+            t.head[ERASED] += 1
             removed += 1
     return removed

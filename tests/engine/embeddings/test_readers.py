@@ -113,7 +113,7 @@ def look(table: EmbeddingTable, keys: np.ndarray) -> np.ndarray:
     found = np.full(len(keys), BUSY, np.uint8)
     out = np.empty((len(keys), D), np.float32)
     work: tuple[Any, ...] = (np.empty(BATCH, np.int64), np.empty(BATCH, np.uint64))
-    lookup_keys(*table.table, keys, np.zeros(len(keys), np.int64), out, found, *work)
+    lookup_keys(table.table, keys, np.zeros(len(keys), np.int64), out, found, *work)
     return found
 
 
