@@ -30,6 +30,14 @@ def prepare(running):
         yield http
 
 
+def never_ready(running):
+    """Start a service that runs, and waits for something."""
+    running.launch()
+    wait_until((running.data_dir / "service.json").exists, START_SECONDS)
+    with pytest.raises(AssertionError, match="did not come about"):
+        running.wait_ready(5)
+
+
 def waits(http):
     return http.get("/health/ready").json().get("waiting_for")
 
@@ -44,8 +52,7 @@ def logged(running):
 def test_without_learned_state_slates_are_uniform_and_say_so(running):
     running.data_dir.mkdir()
     (running.data_dir / "state.db").write_bytes(b"not a database" * 100)
-    with pytest.raises(AssertionError, match="did not come about"):
-        running.start(seconds=5)
+    never_ready(running)
     with prepare(running) as http:
         assert http.get("/health/live").status_code == 200
         wait_until(lambda: waits(http) == ["view"], START_SECONDS)
@@ -131,8 +138,7 @@ def test_views_of_an_earlier_run_do_not_make_a_service_ready(running):
     for name in ("state.db", "state.db-wal", "state.db-shm"):
         (running.data_dir / name).unlink(missing_ok=True)
     (running.data_dir / "state.db").write_bytes(b"not a database" * 100)
-    with pytest.raises(AssertionError, match="did not come about"):
-        running.start(seconds=6)
+    never_ready(running)
     with prepare(running) as http:
         wait_until(lambda: waits(http) == ["view"], START_SECONDS)
         slate = http.post("/v1/slates", json=ASK).json()
