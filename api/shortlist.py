@@ -73,6 +73,7 @@ class _Known(NamedTuple):
     ids: tuple[str, ...]
     places: dict[str, int]
     posterior: Posterior
+    z: Floats
     made: float
     records: Records
 
@@ -125,7 +126,8 @@ class Shortlists:
         known = self._known.get((policy.name, pool)) if pool else None
         ids, now = candidates.item_ids, time.monotonic()
         same = known is not None and known.ids is ids
-        if known and same:
+        z = candidates.z  # the same object as long as no item was put
+        if known and same and (known.z is z or not z.shape[1]):
             newer = known.posterior is not posterior
             if not newer or now - known.made < RENEWED_SECONDS:
                 return known
@@ -133,7 +135,7 @@ class Shortlists:
         size = vectors.shape[1] - 1
         records = Records(slab=np.ascontiguousarray(vectors), size=size, bias=size)
         places = known.places if known and same else {each: at for at, each in enumerate(ids)}
-        made = _Known(ids, places, posterior, now, records)
+        made = _Known(ids, places, posterior, candidates.z, now, records)
         if pool:
             if len(self._known) >= POOLS_KEPT and known is None:
                 self._known.clear()

@@ -144,6 +144,7 @@ async def _answer(service: Service, request: SlateRequest, request_id: str) -> b
             view=view,
             context=context,
             pinned=pins.values(),
+            found=found.ids,
             now_ms=now_ms,
         )
         ranked = service.ranker.rank(
@@ -194,6 +195,7 @@ def _shorten(
     view: View | None,
     context: Features,
     pinned: Collection[str],
+    found: tuple[str, ...],
     now_ms: int,
 ) -> tuple[str, ...] | None:
     """Candidates that are ranked where the recommender ranks but some; None for all."""
@@ -202,18 +204,27 @@ def _shorten(
         return None
     # Without what is excluded: so a pool is known again, and the scan passes over it.
     whole = service.catalogue.candidates(request.pool, request.candidates, (), now_ms)
-    return service.ranker.narrow(
-        view,
-        service.config.recommenders[request.recommender].policy,
-        shortlist,
-        context=context,
-        ids=whole.ids,
-        request_id=request_id,
-        k=request.k,
-        pool=request.pool,
-        barred=request.exclude,
-        kept=pinned,
-    )
+
+    def narrow(ids: tuple[str, ...], pool: str | None) -> tuple[str, ...] | None:
+        return service.ranker.narrow(
+            view,
+            service.config.recommenders[request.recommender].policy,
+            shortlist,
+            context=context,
+            ids=ids,
+            request_id=request_id,
+            k=request.k,
+            pool=pool,
+            barred=request.exclude,
+            kept=pinned,
+        )
+
+    try:
+        return narrow(whole.ids, request.pool)
+    except BadItemError as error:
+        if error.item_id not in request.exclude:
+            raise
+        return narrow(found, None)  # whoever excludes an item need not mend it
 
 
 async def _reach(service: Service, text: str) -> None:

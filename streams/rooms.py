@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import shutil
+import time
 import uuid
 import weakref
 from collections.abc import Iterable
@@ -34,6 +35,7 @@ __all__ = ["FileRoom", "TableFolder", "TableReader"]
 TABLES = "tables"
 SPARE_BYTES = 1 << 26  # left free on the disk: a write to a full one ends the process
 RETRIES = 20
+PAUSE = 0.001  # s, between two of them
 PATIENCE = 0.05  # s, many times what a writer takes over a record
 PAGES = 4  # bytes of files that a byte told takes at most, in the long run: index, ends of pages
 
@@ -101,7 +103,11 @@ class TableFolder:
         if table.room not in self._rooms:
             room = FileRoom(self.folder)
             check_room(self.folder, table.statistics().bytes)
-            table.move(room)
+            try:
+                table.move(room)
+            except StoreError:
+                shutil.rmtree(self.folder / room.generation, ignore_errors=True)
+                raise
             self._rooms.add(room)
         assert isinstance(table.room, FileRoom)  # noqa: S101 - nothing else is in the set
         return table.room.generation
@@ -175,7 +181,8 @@ class TableReader(Lookups):
             try:
                 head, cells = self._map_index(min(later))
             except FileNotFoundError:
-                continue  # another was made meanwhile
+                time.sleep(PAUSE)  # another was made meanwhile
+                continue
             self._number = min(later)
             self._table = self._table._replace(head=head, cells=cells)
             return
@@ -184,8 +191,12 @@ class TableReader(Lookups):
         self._table = self._table._replace(head=alone)
 
     def _numbers(self) -> list[int]:
-        """Numbers of the indexes that are there: the first is whole, and tells if it was left."""
-        return sorted(int(path.name.partition("-")[2]) for path in self._where.glob("head-*"))
+        """Numbers of the indexes that are there: the first is whole, and tells if it was left.
+
+        While an index is made, the head of the one before the last is there, its cells are not.
+        """
+        heads = (path.name.partition("-")[2] for path in self._where.glob("head-*"))
+        return sorted(int(number) for number in heads if (self._where / f"cells-{number}").exists())
 
     def _map_index(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         head = self._map(f"head-{number}", (HEAD,), np.int64)

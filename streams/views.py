@@ -103,6 +103,8 @@ class ViewWriter:
             raise StoreError(f"cannot publish views under {folder}: {error}") from error
         self.version = max([int(self._counter[0]), *_versions(self._views)])
         self._named = {v: _named(self._views / str(v)) for v in _versions(self._views)}
+        # Before room is asked for: of a publisher that was killed while it made a table's files.
+        self._remove_tables()
 
     def publish(
         self,
@@ -151,7 +153,7 @@ class ViewWriter:
         self._named[version] = {
             table.generation for entry in entries.values() for table in entry.tables.values()
         }
-        self.tables.remove_others(set().union(*self._named.values()))
+        self._remove_tables()
         return version
 
     def _write(self, aside: Path, number: int, posterior: Posterior, policy: Any) -> _PolicyEntry:
@@ -160,6 +162,9 @@ class ViewWriter:
             if isinstance(part, EmbeddingTable):
                 entry.tables[name] = _TableEntry(self.tables.house(part), part.config)
         return entry
+
+    def _remove_tables(self) -> None:
+        self.tables.remove_others(set().union(*self._named.values()))
 
     def _next_version(self) -> int:
         version = self.version + 1

@@ -70,7 +70,7 @@ def serve(
 def _run(settings: Settings, role: Role, *, while_stdin: bool) -> int:
     with lock_data_dir(settings.data_dir), _listen(settings, role) as listener:
         if role is not Role.LEARNER:
-            _refuse_missing_vectors(settings)
+            _refuse_what_cannot_serve(settings)
         _fill_cache(settings)
         supervisor = Supervisor(settings, listener, learns=role is not Role.API)
         with _serve_metrics(settings, supervisor):
@@ -128,8 +128,14 @@ def _refuse_open_door(settings: Settings, *, insecure: bool) -> None:
         )
 
 
-def _refuse_missing_vectors(settings: Settings) -> None:
-    """Before anything learns by features that could not be served."""
+def _refuse_what_cannot_serve(settings: Settings) -> None:
+    """Before anything learns: vectors that are not there, and shortlists that cannot be made."""
+    if any(each.shortlist or each.shortlist_random for each in settings.recommenders.values()):
+        kernel_cache.use(settings.cache_dir)
+        from api.shortlist import make_shortlists  # noqa: PLC0415  (loads numba)
+        from streams.config import EngineConfig  # noqa: PLC0415
+
+        make_shortlists(settings, EngineConfig.from_dict(settings.engine_settings()))
     if settings.reads_vectors:
         kernel_cache.use(settings.cache_dir)
         from api.vectors import check_vectors  # noqa: PLC0415  (loads numba)

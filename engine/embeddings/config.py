@@ -19,6 +19,7 @@ Optimizer = Literal["sgd", "rowwise", "adagrad", "ftrl", "adam"]
 OPTIMIZERS: dict[str, int] = {"sgd": 0, "rowwise": 1, "adagrad": 2, "ftrl": 3, "adam": 4}
 LINE = 16  # words of a cache line
 MOST_ROWS = 1 << 32
+MOST_BYTES = (1 << 32) - (1 << 24)  # a save of more has no place in MessagePack
 MOST_THRESHOLD = 15  # the sketch's counters hold no more
 
 
@@ -164,6 +165,11 @@ class TableConfig:
         size = self.sketch_bytes
         if size < 64 or size & (size - 1) or size > 1 << 36:
             raise ConfigError(f"sketch_bytes is {size}; give a power of two, 64 or more")
+        if self.bytes >= MOST_BYTES:
+            raise ConfigError(
+                f"{self.max_rows:,} ids of {4 * self.words} bytes and a sketch of {size:,} take up to "
+                f"{self.bytes:,} bytes; give a smaller max_rows: a table has at most {MOST_BYTES:,}"
+            )
         if not 0 <= self.seed < 1 << 63 or self.max_jump_seconds < 1:
             raise ConfigError(
                 f"seed is {self.seed} and max_jump_seconds {self.max_jump_seconds}; give a whole "
@@ -179,6 +185,11 @@ class TableConfig:
     def grace(self) -> int:
         """Freed records that wait before one is used again, for readers on their way to it."""
         return max(min(1024, self.max_rows // 16), 1)
+
+    @property
+    def bytes(self) -> int:
+        """Of the records and the sketch when the table is full."""
+        return 4 * self.words * self.capacity + self.sketch_bytes
 
     @property
     def capacity(self) -> int:

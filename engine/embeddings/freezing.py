@@ -36,7 +36,6 @@ def freeze(table: EmbeddingTable, feature: str, version: str = "") -> VectorSet:
     kinds = table.table.words[rows, at.KIND] & at.FEATURE_MASK
     keys = table.keys_of(rows[kinds == number])
     keys = keys[keys != 0]  # none of an id
-    vectors, _ = table.lookup(keys, number)
-    return VectorSet.of(
-        keys, vectors[:, int(config.bias) : config.width].astype(np.float32), version
-    )
+    vectors, own = table.lookup(keys, number)  # not those whose time to live has passed
+    numbers = vectors[own, int(config.bias) : config.width].astype(np.float32)
+    return VectorSet.of(keys[own], numbers, version)

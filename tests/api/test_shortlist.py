@@ -1,5 +1,8 @@
 """Of many candidates few are ranked: which, that all may be, and that the log says so."""
 
+import contextlib
+from dataclasses import replace
+
 import httpx
 import numpy as np
 import pytest
@@ -107,6 +110,38 @@ def test_vectors_of_a_pool_are_kept_and_give_the_same(taught):
     assert pooled[0].tolist() == pooled[1].tolist() == choose(taught).tolist()
 
 
+def test_vectors_of_items_are_read_again_when_an_item_changed():
+    brand = {"type": "id", "name": "brand", "of": "item"}
+    policy = make_policy("fm-greedy:dimension=4", schema=Schema.from_list([*IDS, brand]))
+    n = 400
+    brands = [{"brand": "good" if number % 2 else "bad"} for number in range(n)]
+    outcomes = Outcomes(
+        item_ids=[f"o{number % 7}" for number in range(n)],
+        x=policy.schema.encode([{"user_id": "u"}] * n),
+        z=policy.schema.encode_items(brands),
+        reward=np.arange(n) % 2.0,
+        weight=np.ones(n),
+        time_ms=np.arange(n) * 1000,
+    )
+    state = policy.init()
+    policy.update(state, outcomes)
+    posterior, shortlists = policy.derive(state), Shortlists()
+    x = policy.schema.encode([{"user_id": "u"}])
+    ids = ITEMS[:20]
+
+    def chosen(good):
+        told = [{"brand": "good" if number in good else "bad"} for number in range(20)]
+        candidates = Candidates.of(posterior, ids, z=policy.schema.encode_items(told))
+        candidates = replace(candidates, item_ids=ids)
+        sizes, given = Shortlist(best=3), {"x": x, "pool": "home", "request_id": "r", "k": 1}
+        return set(
+            shortlists.choose(policy, posterior, sizes, candidates=candidates, **given).tolist()
+        )
+
+    assert chosen({1, 2, 3}) == {1, 2, 3}
+    assert chosen({7, 8, 9}) == {7, 8, 9}
+
+
 def test_a_policy_without_vectors_is_refused():
     def made(**settings):
         recommenders = {"default": {"policy": "main", **settings}}
@@ -163,7 +198,7 @@ def test_the_log_names_what_a_slate_was_drawn_of(tmp_path):
     finally:
         assert running.stop() == 0
     assert all(reply.status_code == 200 for reply in slates)
-    with SqliteLog(running.data_dir / "log.db") as log:
+    with contextlib.closing(SqliteLog(running.data_dir / "log.db")) as log:
         logged = [decode_event(record.value) for record in log.poll(EVENTS, 0, 1000)]
     shown = {each.request_id: each for each in logged if isinstance(each, Impression)}
     for reply in slates:

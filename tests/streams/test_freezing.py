@@ -49,6 +49,19 @@ def test_a_set_has_the_vectors_of_one_feature_that_are_the_ids_own(bias):
     assert named.version == freeze(table, "item_id").version
 
 
+def test_ids_whose_time_has_passed_are_not_in_a_set():
+    feature = VectorConfig(name="user_id", dimension=3, ttl_seconds=100)
+    table = EmbeddingTable(TableConfig(features=(feature,), max_rows=5000, sketch_bytes=4096))
+    old, _ = hash_ids("user_id", [f"u{number}" for number in range(2000)])
+    new, _ = hash_ids("user_id", ["late"])
+    table.claim(old, 0, np.full(2000, 1000))
+    table.claim(new, 0, np.array([2000]))
+    assert len(table) > 1000  # most are not swept yet
+    frozen = freeze(table, "user_id")
+    assert frozen.lookup(new)[1].all()
+    assert not frozen.lookup(old)[1].any()
+
+
 def test_a_set_stays_when_the_table_learns_on():
     table = table_of()
     users = teach(table, "user_id", ["u0"], 1.0)

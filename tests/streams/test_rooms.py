@@ -152,6 +152,40 @@ def test_an_index_that_is_mixed_anew_is_followed(folder):
     same(late, table, keys)  # it looked at none of the five, and those between are gone
 
 
+def test_readers_that_look_while_an_index_is_made_find_the_one_before(folder, monkeypatch):
+    table, generation = housed(folder)
+    keys = np.arange(1, 3000, dtype=np.uint64)
+    learn(table, keys)
+    early = read(folder, generation)
+    met = []
+    reserve_of = table.room.reserve
+
+    def looked(name, shape, dtype):
+        made = reserve_of(name, shape, dtype)
+        if name.startswith("cells-"):  # and its head is not there yet
+            met.append(read(folder, generation))
+            for reader in (early, met[-1]):
+                same(reader, table, keys)
+        return made
+
+    monkeypatch.setattr(table.room, "reserve", looked)
+    for _ in range(4):
+        table._mix_anew()
+    more = np.arange(3000, 4000, dtype=np.uint64)
+    learn(table, more)
+    for reader in (early, *met):
+        same(reader, table, np.concatenate([keys, more]))
+
+
+def test_what_a_killed_publisher_left_half_made_is_removed_before_room_is_asked_for(tmp_path):
+    writer = ViewWriter(tmp_path)
+    left = writer.tables.folder / "half"
+    left.mkdir()
+    (left / "words").write_bytes(bytes(4096))
+    ViewWriter(tmp_path)
+    assert not left.exists()
+
+
 def test_a_full_disk_is_told_before_it_is_written_to(folder, monkeypatch):
     monkeypatch.setattr(rooms, "SPARE_BYTES", 1 << 60)
     with pytest.raises(StoreError, match="make room"):
