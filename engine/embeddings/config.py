@@ -44,7 +44,7 @@ class VectorConfig:
     epsilon
         Added to Adagrad's and Adam's root, against large first steps.
     beta1, beta2
-        Of Adam; of FTRL beta and l1.
+        Of Adam, 0.9 and 0.999 when not given; of FTRL beta and l1, 1 and 0.
     accumulator, bias_accumulator
         Where Adagrad's sums of squared gradients begin, against large first steps: a size in
         units of the loss's gradient, where epsilon is only against a division by 0.
@@ -65,8 +65,8 @@ class VectorConfig:
     l2: float = 0.0
     bias_l2: float = 0.0
     epsilon: float = 1e-6
-    beta1: float = 0.9
-    beta2: float = 0.999
+    beta1: float | None = None
+    beta2: float | None = None
     accumulator: float = 0.0
     bias_accumulator: float = 0.0
     scale: float = 0.1
@@ -93,10 +93,12 @@ class VectorConfig:
                     f"feature {self.name!r}: {name} is {value}; give a number "
                     f"{'of at least' if name in least else 'above'} 0"
                 )
-        if self.optimizer == "adam" and not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+        one, other = self.betas
+        below = 1.0 if self.optimizer == "adam" else math.inf
+        if not (0 <= one < below and 0 <= other < below):
             raise ConfigError(
-                f"feature {self.name!r}: beta1 and beta2 are {self.beta1} and {self.beta2}; "
-                "Adam takes numbers from 0 to below 1"
+                f"feature {self.name!r}: beta1 and beta2 are {one} and {other}; give numbers of at "
+                f"least 0, and below {below}"
             )
         if not 0 <= self.ttl_seconds < 1 << 31:
             raise ConfigError(
@@ -107,6 +109,15 @@ class VectorConfig:
     def width(self) -> int:
         """Numbers of a vector, its bias included."""
         return self.dimension + self.bias
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """What beta1 and beta2 are for this optimizer."""
+        one, other = (1.0, 0.0) if self.optimizer == "ftrl" else (0.9, 0.999)
+        return (
+            one if self.beta1 is None else self.beta1,
+            other if self.beta2 is None else self.beta2,
+        )
 
     @property
     def words(self) -> int:
@@ -121,7 +132,7 @@ class VectorConfig:
         row[at.OPTIMIZER] = OPTIMIZERS[self.optimizer]
         row[at.RATE], row[at.BIAS_RATE] = self.rate, self.bias_rate
         row[at.L2], row[at.BIAS_L2] = self.l2, self.bias_l2
-        row[at.EPSILON], row[at.BETA1], row[at.BETA2] = self.epsilon, self.beta1, self.beta2
+        row[at.EPSILON], row[at.BETA1], row[at.BETA2] = self.epsilon, *self.betas
         row[at.SCALE] = self.scale
         row[at.ACCUMULATOR], row[at.BIAS_ACCUMULATOR] = self.accumulator, self.bias_accumulator
         row[at.THRESHOLD], row[at.TTL] = self.threshold, self.ttl_seconds
@@ -167,8 +178,8 @@ class TableConfig:
             raise ConfigError(f"sketch_bytes is {size}; give a power of two, 64 or more")
         if self.bytes >= MOST_BYTES:
             raise ConfigError(
-                f"{self.max_rows:,} ids of {4 * self.words} bytes and a sketch of {size:,} take up to "
-                f"{self.bytes:,} bytes; give a smaller max_rows: a table has at most {MOST_BYTES:,}"
+                f"{self.max_rows:,} ids of {4 * self.words} bytes and a sketch of {size:,} take "
+                f"up to {self.bytes:,} bytes; give a smaller max_rows, for {MOST_BYTES:,}"
             )
         if not 0 <= self.seed < 1 << 63 or self.max_jump_seconds < 1:
             raise ConfigError(

@@ -105,7 +105,7 @@ class Sums:
 
     def plus(self, vectors: Singles, present: Flags, value: float) -> Sums:
         """Add a field: float32 ``(n, 1 + d)``, bias first, where it is ``present`` ``(n,)``."""
-        x = value * (vectors * present[:, None]).astype(np.float64)
+        x = value * np.where(present[:, None], vectors, 0.0).astype(np.float64)
         inner = np.einsum("ij,ij->i", self.vector, x[:, 1:])
         return Sums(self.vector + x[:, 1:], self.score + x[:, 0] + inner)
 

@@ -71,6 +71,13 @@ class Ring:
                 f"saved ring of items begins at {first}, and {self.head[PUSHED]} are known; load "
                 "what lies between first"
             )
+        if int(head[PUSHED]) < int(self.head[PUSHED]) and not whole:
+            raise SnapshotError(
+                f"saved ring of items ends at {head[PUSHED]}, before the {self.head[PUSHED]} that "
+                "are known; load a whole save first"
+            )
+        if whole:
+            self.keys[:] = 0
         self.keys[np.arange(first, int(head[PUSHED])) % len(self.keys)] = keys
         self.head[:] = head
         self._saved = int(head[PUSHED])

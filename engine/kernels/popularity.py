@@ -12,6 +12,8 @@ __all__ = ["fade_counts", "weigh_rarity"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+MAX_JUMP = 3600.0  # s, as `TableConfig.max_jump_seconds`
+
 
 @kernel("void(f8[::1], f8[::1], i8[::1], f8[::1], f8, f8, f8[::1])")
 def weigh_rarity(
@@ -36,10 +38,13 @@ def fade_counts(
     """Writes: recent, clock. Counts events that fade by a half-life in seconds.
 
     ``recent`` ``(items, 2)`` holds an item's count and the time it is told for; ``clock`` ``(1,)``
-    the latest time of all. An event that comes late counts what is left of it.
+    the latest time of all, which one event moves by at most an hour: a stamp from the future must
+    not fade everything. An event that comes late counts what is left of it.
     """
     for i in range(len(rows)):
         row, time = recent[rows[i]], np.float64(seconds[i])
+        if clock[0] > 0.0:
+            time = min(time, clock[0] + MAX_JUMP)
         clock[0] = max(clock[0], time)
         if row[0] == 0.0:
             row[1] = time

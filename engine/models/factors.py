@@ -316,10 +316,10 @@ class MatrixFactorization(FactorizationMachine):
     """
 
     def check(self, schema: Schema) -> None:
-        """Refuse a schema with other than one id."""
-        if len(schema.ids) > 1:
+        """Refuse more than one id, or one of items; without any, items' biases are learned."""
+        if len(schema.ids) > 1 or any(each.of == "item" for each in schema.ids):
             raise ConfigError(
-                f"matrix factorisation is of one id and the item; the features have "
-                f"{[each.name for each in schema.ids]}: leave one, or use fm"
+                f"matrix factorisation is of one id of the context and the item; the features have "
+                f"{[f'{each.name} of the {each.of}' for each in schema.ids]}: leave one, or use fm"
             )
         FactorizationMachine.check(self, schema)

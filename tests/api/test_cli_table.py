@@ -34,8 +34,20 @@ USERS, ITEMS = 20, 6
 def running(tmp_path_factory):
     running = Running(tmp_path_factory.mktemp("tables"), SETTINGS)
     running.start()
+    try:
+        click_on(running)
+        wait_until(lambda: stats(running)["admitted"] >= USERS + ITEMS)
+        yield running
+    finally:
+        assert running.stop() == 0
+
+
+def click_on(running):
+    """Every user is shown two items, and clicks the first."""
     items = [f"i{number}" for number in range(ITEMS)]
     with httpx.Client(base_url=running.url, timeout=30) as http:
+        for item in items:
+            assert http.put(f"/v1/items/{item}", json={}).status_code == 200
         for number in range(USERS):
             ask = {"k": 2, "candidates": items, "user_id": f"u{number}"}
             slate = http.post("/v1/slates", json=ask).json()
@@ -47,10 +59,6 @@ def running(tmp_path_factory):
                 "kind": "click",
             }
             assert http.post("/v1/events", json=click).status_code == 202
-    wait_until(lambda: stats(running)["admitted"] >= USERS + ITEMS)
-    yield running
-    if running.process.poll() is None:
-        assert running.stop() == 0
 
 
 def cli(running, *arguments, code=0):

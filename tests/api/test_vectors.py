@@ -208,7 +208,7 @@ def test_what_one_policy_learned_of_users_is_a_feature_of_another(tmp_path):
 
         wait_until(learned)
         frozen = run_cli(
-            *("freeze", "tastes", "user_id", "taste", "--config", str(running.file)),
+            *("table", "freeze", "tastes", "user_id", "taste", "--config", str(running.file)),
             cwd=running.folder,
         )
         assert frozen.returncode == 0, frozen.stderr

@@ -101,7 +101,7 @@ class NaiveTable:
         if of.optimizer == "ftrl":
             for j, w in enumerate(vector):
                 rate, l2 = (of.bias_rate, of.bias_l2) if j < of.bias else (of.rate, of.l2)
-                z = float(w) * (of.beta1 / rate + l2) + float(np.sign(w)) * of.beta2
+                z = float(w) * (of.betas[0] / rate + l2) + float(np.sign(w)) * of.betas[1]
                 record.state[j] = F(-z)
         return record
 
@@ -215,7 +215,7 @@ def step(  # noqa: C901
     record.steps += of.optimizer == "adam"
     if of.optimizer == "sgd":
         for j in range(d):
-            v[j] -= rates[j] * g[j]
+            v[j] -= min(max(rates[j] * g[j], F(-1)), F(1))
     elif of.optimizer == "rowwise":
         if first:
             state[1] += g[0] * g[0]
@@ -231,7 +231,7 @@ def step(  # noqa: C901
             state[j] += g[j] * g[j]
             v[j] -= rates[j] * g[j] / (np.sqrt(state[j]) + epsilon)
     elif of.optimizer == "adam":
-        one, beta1, beta2 = F(1), F(of.beta1), F(of.beta2)
+        one, beta1, beta2 = F(1), F(of.betas[0]), F(of.betas[1])
         for j in range(d):
             state[j] = beta1 * state[j] + (one - beta1) * g[j]
             state[d + j] = beta2 * state[d + j] + (one - beta2) * g[j] * g[j]
@@ -245,7 +245,7 @@ def step(  # noqa: C901
 def ftrl(of: VectorConfig, record: Record, gradient: list[Any], rates: Any, shrinks: Any) -> None:
     """Algorithm 1 of McMahan et al. 2013."""
     d, state, v = of.width, record.state, record.vector
-    beta, l1 = F(of.beta1), F(of.beta2)
+    beta, l1 = F(of.betas[0]), F(of.betas[1])
     for j, g in enumerate(gradient[:d]):
         n = state[d + j]
         state[j] += g - (np.sqrt(n + g * g) - np.sqrt(n)) / rates[j] * v[j]

@@ -62,6 +62,7 @@ TRIES = 64
 GONE = np.uint64(0x60E)  # counts a key apart as one that was there before
 HALF_LIFE = 86_400  # s: a key claimed twice as often is worth as much when touched so much earlier
 MOST = np.uint32(0xFFFFFFFF)
+LATEST = (1 << 32) - 1  # s
 
 
 @inline_uncounted
@@ -90,6 +91,7 @@ def reach1(t: Table, seconds: int) -> None:
     """
     head = t.head
     mark = head[WATERMARK]
+    seconds = min(seconds, LATEST)  # records keep 32 bits of it
     if seconds > mark:
         if mark > 0 and seconds - mark > head[MAX_JUMP]:
             seconds = mark + head[MAX_JUMP]

@@ -105,7 +105,7 @@ def meet1(totals: Doubles, y: float, w: float) -> None:
     totals[WEIGHT] += w
     off = y - totals[MEAN]
     totals[MEAN] += off * (w / totals[WEIGHT])
-    totals[SQUARES] += w * off * (y - totals[MEAN])
+    totals[SQUARES] += max(w * off * (y - totals[MEAN]), 0.0)  # rounding may pass y
 
 
 @inline_uncounted

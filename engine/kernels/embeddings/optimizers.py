@@ -40,6 +40,9 @@ from engine.kernels.embeddings.layout import (
 __all__ = ["ADAGRAD", "ADAM", "FTRL", "ROWWISE", "SGD", "prepare1", "step1"]
 
 SGD, ROWWISE, ADAGRAD, FTRL, ADAM = range(5)
+# A step of SGD, which nothing else bounds, moves no number by more: two vectors that push each
+# other away would grow to infinity and to what is no number, and teach that to all others.
+FARTHEST = np.float32(1.0)
 
 
 @inline_uncounted
@@ -122,7 +125,7 @@ def step1(t: Table, row: int, feature: int, gradient: Floats) -> None:
             continue
         g = gradient[j] + shrink * v[at]
         if kind == SGD:
-            v[at] -= own * g
+            v[at] -= min(max(own * g, -FARTHEST), FARTHEST)
         elif kind == ADAM:
             v[after + j] = beta1 * v[after + j] + (one - beta1) * g
             v[after + d + j] = beta2 * v[after + d + j] + (one - beta2) * g * g

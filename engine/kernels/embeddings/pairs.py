@@ -87,7 +87,8 @@ def shown_negatives1(
     found = 0
     for k in range(size):
         at = first + (turn + k) % size
-        if chosen_at[at] == 0 and items[at] != items[i] and found < wanted:
+        other = items[at] != items[i] and items[at] != np.uint64(0)
+        if chosen_at[at] == 0 and other and found < wanted:
             chosen[found] = np.uint64(at)
             found += 1
     return found
@@ -194,7 +195,7 @@ def learn_pairs(
         prefetch_events1(t, flat, keys, block, stop)
         for i in range(block, stop):
             won[i] = np.nan
-            if chosen_at[i] == 0:
+            if chosen_at[i] == 0 or items[i] == np.uint64(0):
                 continue
             if not ready1(t, fields if len(ring) else fields + wanted):
                 return i
