@@ -52,9 +52,11 @@ class TableGauges:
     def look(self, shard: Key, states: Mapping[str, State]) -> None:
         """Tell of the tables of a shard's states."""
         told = {
-            (policy, part): table.statistics()
+            (policy, part): statistics
             for policy, state in states.items()
             for part, table in tables_of(state.parts).items()
+            # Shards that leave a policy's outcomes to its owner have an empty table of it.
+            if (statistics := table.statistics()).admitted or statistics.rejected
         }
         for name in self._known.get(shard, set()) - told.keys():
             self._set(name, None)
