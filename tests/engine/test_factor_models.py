@@ -235,15 +235,14 @@ def test_what_users_choose_stands_above_the_rest(negatives):
 
 
 def test_recent_popularity_orders_what_nothing_else_tells_apart():
+    """Ten hours pass, which a dozen events bring about: one moves the clock by an hour at most."""
     schema = Schema(features=(USER,))
-    user = np.zeros(600, dtype=int)
-    item = np.concatenate([np.zeros(300, dtype=int), np.ones(200, dtype=int), np.full(100, 2)])
-    batch = outcomes(schema, user, item, user, np.ones(600))
-    day = 86_400_000
-    late = replace(
-        batch, time_ms=batch.time_ms + np.repeat([0, 50 * day, 50 * day], [300, 200, 100])
-    )
-    spec = "bpr-greedy:rate=1e-6,bias_rate=1e-6"
+    counts, passed = [300, 12, 200, 100], [0, 36_000_000, 36_000_000, 36_000_000]
+    item = np.repeat([0, 4, 1, 2], counts)
+    user = np.zeros(len(item), dtype=int)
+    batch = outcomes(schema, user, item, user, np.ones(len(item)))
+    late = replace(batch, time_ms=np.full(len(item), START_MS) + np.repeat(passed, counts))
+    spec = "bpr-greedy:rate=1e-6,bias_rate=1e-6,recent_seconds=3600"
     told = means(*learned(spec, schema, late), np.array([0]))[0]
     assert told[1] > told[2] > told[0] > told[3]
     np.testing.assert_allclose(told[1] - told[2], np.log(2.0), atol=0.01)
@@ -261,7 +260,7 @@ def test_ids_met_too_seldom_share_one_vector():
 
 
 def test_ids_that_models_cannot_take_are_refused():
-    with pytest.raises(ConfigError, match="one id and the item"):
+    with pytest.raises(ConfigError, match="one id of the context and the item"):
         make_policy("mf-greedy", schema=Schema(features=(USER, PLACE)))
     with pytest.raises(ConfigError, match="every item has"):
         make_policy("fm-greedy", schema=Schema(features=(Id(name="item_id", of="item"),)))

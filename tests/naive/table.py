@@ -215,7 +215,7 @@ def step(  # noqa: C901
     record.steps += of.optimizer == "adam"
     if of.optimizer == "sgd":
         for j in range(d):
-            v[j] -= min(max(rates[j] * g[j], F(-1)), F(1))
+            v[j] -= rates[j] * g[j]
     elif of.optimizer == "rowwise":
         if first:
             state[1] += g[0] * g[0]

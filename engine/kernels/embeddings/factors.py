@@ -47,7 +47,7 @@ from engine.kernels.embeddings.layout import (
     Table,
     Words,
 )
-from engine.kernels.embeddings.optimizers import ROWWISE, step1
+from engine.kernels.embeddings.optimizers import ROWWISE, bound1, step1
 from engine.kernels.embeddings.records import begin_write1, end_write1
 from engine.kernels.embeddings.vectors import cross1, inner1
 from engine.kernels.memory import prefetch1
@@ -200,6 +200,7 @@ def step_fields1(
             gradient[0] = gx
             for j in range(d):
                 gradient[j + 1] = gx * (sums[j] - x * flat[at + np.uint64(j)])
+            bound1(t, features[f], gradient)
             begin_write1(t, rows[f])
             step1(t, rows[f], features[f], gradient)
             end_write1(t, rows[f])

@@ -37,12 +37,9 @@ from engine.kernels.embeddings.layout import (
     Table,
 )
 
-__all__ = ["ADAGRAD", "ADAM", "FTRL", "ROWWISE", "SGD", "prepare1", "step1"]
+__all__ = ["ADAGRAD", "ADAM", "FTRL", "ROWWISE", "SGD", "bound1", "prepare1", "step1"]
 
 SGD, ROWWISE, ADAGRAD, FTRL, ADAM = range(5)
-# A step of SGD, which nothing else bounds, moves no number by more: two vectors that push each
-# other away would grow to infinity and to what is no number, and teach that to all others.
-FARTHEST = np.float32(1.0)
 
 
 @inline_uncounted
@@ -125,7 +122,7 @@ def step1(t: Table, row: int, feature: int, gradient: Floats) -> None:
             continue
         g = gradient[j] + shrink * v[at]
         if kind == SGD:
-            v[at] -= min(max(own * g, -FARTHEST), FARTHEST)
+            v[at] -= own * g
         elif kind == ADAM:
             v[after + j] = beta1 * v[after + j] + (one - beta1) * g
             v[after + d + j] = beta2 * v[after + d + j] + (one - beta2) * g * g
@@ -134,3 +131,17 @@ def step1(t: Table, row: int, feature: int, gradient: Floats) -> None:
         else:
             v[after + j] += g * g
             v[at] -= own * g / (np.sqrt(v[after + j]) + epsilon)
+
+
+@inline_uncounted
+def bound1(t: Table, feature: int, gradient: Floats) -> None:
+    """Writes: gradient ``(d,)``. Limits it so that a step of SGD moves no number by more than 1.
+
+    Nothing else bounds such a step: two vectors that push each other away would grow to infinity
+    and to what is no number, and teach that to all others.
+    """
+    s = t.settings[feature]
+    if np.int64(s[OPTIMIZER]) == SGD:
+        for j in range(np.int64(s[DIMENSION])):
+            most = np.float32(1.0 / (s[BIAS_RATE] if j < np.int64(s[BIAS]) else s[RATE]))
+            gradient[j] = min(max(gradient[j], -most), most)

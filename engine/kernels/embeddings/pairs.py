@@ -28,7 +28,7 @@ from engine.kernels.embeddings.layout import (
     Table,
     Words,
 )
-from engine.kernels.embeddings.optimizers import step1
+from engine.kernels.embeddings.optimizers import bound1, step1
 from engine.kernels.embeddings.records import begin_write1, end_write1
 from engine.kernels.embeddings.updates import prefetch_record1
 from engine.kernels.embeddings.vectors import inner1
@@ -126,12 +126,14 @@ def pair1(
     gradient[0] = down if biased else np.float32(0.0)
     for j in range(d):
         gradient[j + 1] = down * sums[j]
+    bound1(t, features[last], gradient)
     begin_write1(t, rows[last])
     step1(t, rows[last], features[last], gradient)
     end_write1(t, rows[last])
     gradient[0] = -down if biased else np.float32(0.0)
     for j in range(d):
         gradient[j + 1] = -down * sums[j]
+    bound1(t, features[last], gradient)
     begin_write1(t, other)
     step1(t, other, features[last], gradient)
     end_write1(t, other)
@@ -140,6 +142,7 @@ def pair1(
             gradient[0] = np.float32(0.0)
             for j in range(d):
                 gradient[j + 1] = np.float32(down * values[f]) * difference[j]
+            bound1(t, features[f], gradient)
             begin_write1(t, rows[f])
             step1(t, rows[f], features[f], gradient)
             end_write1(t, rows[f])

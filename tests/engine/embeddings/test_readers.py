@@ -95,6 +95,7 @@ def test_a_key_that_stays_is_found_while_the_index_grows_and_moves() -> None:
             vectors, own = table.lookup(stay)
             missed.append(int((~own).sum()) + sum(faults(stay, vectors, own)))
 
+    table.lookup(stay)  # compiled before it is a race
     reader = threading.Thread(target=read)
     reader.start()
     for start in range(10_000, 150_000, 2000):
@@ -102,9 +103,10 @@ def test_a_key_that_stays_is_found_while_the_index_grows_and_moves() -> None:
         table.claim(more, 0, np.full(2000, 1))
         if start % 20_000 == 0:
             table._mix_anew()
+    while len(missed) <= 20:  # however slow the reader is, something moves while it reads
+        table._mix_anew()
     stopped.set()
     reader.join()
-    assert len(missed) > 5
     assert sum(missed) == 0
 
 
