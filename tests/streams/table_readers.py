@@ -58,6 +58,7 @@ def look(reader: TableReader, rng: np.random.Generator, most: int, counts: dict)
 def main() -> None:
     folder, generation, most, max_rows, reads, progress = sys.argv[1:]
     reader = TableReader(Path(folder), generation, config(int(max_rows)))
+    reader.patience = 60.0  # a writer that is not given a processor is no dead one
     rng = np.random.default_rng(int(generation[:4], 16))
     counts = dict.fromkeys(["looked", "found", "missing", "torn", "foreign"], 0)
     told = np.memmap(progress, dtype=np.int64, mode="r+", shape=(1,))

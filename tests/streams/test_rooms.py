@@ -227,7 +227,9 @@ def test_processes_that_read_while_another_writes(folder, root, max_rows, most):
     for count in counts:
         assert (count["torn"], count["foreign"], count["missing"]) == (0, 0, 0)
         assert count["found"] > READS // 10
-        assert max_rows < most or min(count["sizes"], count["numbers"]) > 2
+    # The slower reader met all of it: it grew as that one read.
+    grown, moved = (max(count[name] for count in counts) for name in ("sizes", "numbers"))
+    assert max_rows < most or min(grown, moved) > 2
     assert (table.statistics().evicted > 1000) == (max_rows < most)
 
 
